@@ -1,0 +1,98 @@
+# Every folder of tests/ is one room. A file dropped into a room is compiled into it; nothing is listed by hand.
+#   tests/<room>/*.cpp          one GoogleTest program test_<room>, linked to dsv3_static (inner classes)
+#   tests/reference, support    files not ending in _test.cpp are libraries that every room may use
+#   tests/api/*.c               one C99 program each, linked to the shared library; exit status 0 is success
+#   tests/api/*_test.cpp        one GoogleTest program test_api on the shared library and dsv3.h alone
+#   tests/api/*.py              run as: python3 FILE <libdsv3.so> <sample model folder>
+#   tests/house/*.py            checks of the tree itself
+# Single tests are counted by tests/house/count_tests.py from the folder `results`.
+find_package(GTest REQUIRED)
+find_package(Python3 REQUIRED COMPONENTS Interpreter)
+
+set(dsv3_results ${PROJECT_BINARY_DIR}/results)
+set(dsv3_sample_model ${PROJECT_SOURCE_DIR}/samples/models/shakespeare)
+set(dsv3_test_seconds 300)
+if(DSV3_SANITIZE)
+  set(dsv3_test_seconds 900)
+endif()
+file(MAKE_DIRECTORY ${dsv3_results})
+
+add_library(dsv3_test_options INTERFACE)
+target_compile_definitions(dsv3_test_options INTERFACE
+  "DSV3_SOURCE_DIR=\"${PROJECT_SOURCE_DIR}\""
+  "DSV3_GOLDEN_DIR=\"${PROJECT_SOURCE_DIR}/tests/golden\""
+  "DSV3_SAMPLE_MODEL=\"${dsv3_sample_model}\"")
+target_include_directories(dsv3_test_options INTERFACE ${PROJECT_SOURCE_DIR}/tests)
+target_link_libraries(dsv3_test_options INTERFACE dsv3_options)
+
+# dsv3_add_gtest(<room> SOURCES … LIBRARIES …)
+function(dsv3_add_gtest room)
+  cmake_parse_arguments(PARSE_ARGV 1 arg "" "" "SOURCES;LIBRARIES")
+  add_executable(test_${room} ${arg_SOURCES})
+  target_link_libraries(test_${room} PRIVATE
+    dsv3_test_options ${arg_LIBRARIES} GTest::gmock GTest::gtest GTest::gtest_main)
+  add_test(NAME test_${room}
+    COMMAND test_${room} --gtest_brief=1 --gtest_output=json:${dsv3_results}/test_${room}.json)
+  set_tests_properties(test_${room} PROPERTIES LABELS room TIMEOUT ${dsv3_test_seconds})
+endfunction()
+
+# A library of the files of tests/<folder> that are not tests; empty folders give an empty library.
+function(dsv3_add_test_library target folder)
+  file(GLOB sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/tests/${folder}/*.cpp)
+  list(FILTER sources EXCLUDE REGEX "_test\\.cpp$")
+  if(sources)
+    add_library(${target} STATIC ${sources})
+    target_link_libraries(${target} PUBLIC
+      dsv3_test_options ${ARGN} dsv3_static nlohmann_json::nlohmann_json)
+  else()
+    add_library(${target} INTERFACE)
+    target_link_libraries(${target} INTERFACE ${ARGN} dsv3_static nlohmann_json::nlohmann_json)
+  endif()
+endfunction()
+dsv3_add_test_library(dsv3_reference reference)
+dsv3_add_test_library(dsv3_test_support support dsv3_reference)
+
+file(GLOB dsv3_test_folders CONFIGURE_DEPENDS LIST_DIRECTORIES true ${PROJECT_SOURCE_DIR}/tests/*)
+foreach(folder IN LISTS dsv3_test_folders)
+  get_filename_component(room ${folder} NAME)
+  if(NOT IS_DIRECTORY ${folder} OR room MATCHES "^(api|house|golden)$")
+    continue()
+  endif()
+  file(GLOB sources CONFIGURE_DEPENDS ${folder}/*.cpp)
+  if(room MATCHES "^(reference|support)$")
+    list(FILTER sources INCLUDE REGEX "_test\\.cpp$")
+  endif()
+  if(sources MATCHES "_test\\.cpp")
+    dsv3_add_gtest(${room} SOURCES ${sources} LIBRARIES dsv3_test_support dsv3_reference)
+  endif()
+endforeach()
+
+# The public API, as an application sees it.
+file(GLOB dsv3_api_programs CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/tests/api/*.c)
+foreach(source IN LISTS dsv3_api_programs)
+  get_filename_component(name ${source} NAME_WE)
+  add_executable(api_${name} ${source})
+  target_compile_options(api_${name} PRIVATE -pedantic -Werror)
+  target_link_libraries(api_${name} PRIVATE dsv3_test_options dsv3::dsv3 Threads::Threads)
+  add_test(NAME api_${name} COMMAND api_${name})
+  set_tests_properties(api_${name} PROPERTIES LABELS api TIMEOUT ${dsv3_test_seconds})
+endforeach()
+
+file(GLOB dsv3_api_sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/tests/api/*.cpp)
+if(dsv3_api_sources)
+  dsv3_add_gtest(api SOURCES ${dsv3_api_sources} LIBRARIES dsv3::dsv3 Threads::Threads)
+  set_tests_properties(test_api PROPERTIES LABELS api)
+endif()
+
+# A sanitized library cannot be loaded into a plain Python, and the house checks read the sources or the normal objects.
+if(NOT DSV3_SANITIZE)
+  file(GLOB dsv3_api_scripts CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/tests/api/*.py)
+  foreach(source IN LISTS dsv3_api_scripts)
+    get_filename_component(name ${source} NAME_WE)
+    add_test(NAME api_${name}_py
+      COMMAND Python3::Interpreter -B ${source} $<TARGET_FILE:dsv3> ${dsv3_sample_model})
+    set_tests_properties(api_${name}_py PROPERTIES
+      LABELS api TIMEOUT ${dsv3_test_seconds} ENVIRONMENT "DSV3_LIBRARY=$<TARGET_FILE:dsv3>")
+  endforeach()
+  include(Dsv3House)
+endif()
