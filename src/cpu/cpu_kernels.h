@@ -1,0 +1,81 @@
+// Which inner loops does an instruction set have to provide? Primitive loops over rows of numbers,
+// one table per CpuLevel; everything above them is written once (cpu_*.cpp).
+//
+// Every function computes an element by a sequence of operations that depends only on the arguments
+// of that element, never on how many rows or outputs the call has: this is what makes STRICT hold.
+#pragma once
+
+#include <cstdint>
+
+#include "cpu/cpu_ops.h"
+#include "ops/args.h"
+
+namespace dsv3 {
+
+// How the elements of a row are stored. kF8AsBF16: FP8 weights decoded to BF16, their block scales
+// still to be applied.
+enum class RowFormat : uint8_t { kBF16 = 0, kF16 = 1, kF32 = 2, kF8 = 3, kF8AsBF16 = 4 };
+inline constexpr uint32_t kRowFormatCount = 5;
+inline constexpr uint32_t kPlainFormatCount = 4;  // without kF8AsBF16
+
+// Rows of a weight as the dot kernels see them.
+struct WeightRows {
+  const void* data = nullptr;  // [rows, cols], of the first row
+  uint64_t stride = 0;         // elements between rows
+  RowFormat format = RowFormat::kBF16;
+  uint32_t rows = 0;
+  uint32_t cols = 0;
+  const float* scales = nullptr;  // F8 formats: block scales of the whole weight
+  uint64_t scale_stride = 0;
+  uint32_t first_row = 0;  // number of the first row in the whole weight: selects its scale block
+};
+
+// y[r * y_stride + o] = sum over k of x[r][k] * weight[o][k].
+// F8 formats: the sum of each 128 columns times its block's scale.
+struct PanelArgs {
+  WeightRows weight;               // [outs, cols]
+  const void* const* x = nullptr;  // [x_rows] pointers to rows of `cols` elements
+  uint32_t x_rows = 0;
+  float* y = nullptr;
+  uint64_t y_stride = 0;
+};
+using PanelFn = void (*)(const PanelArgs& args);
+
+struct CpuKernels {
+  CpuLevel level = CpuLevel::kScalar;
+  const char* name = "";
+
+  // By RowFormat of the weight; the rows of x are F32, or BF16. Null: convert x to F32 first.
+  PanelFn panel_f32[kRowFormatCount] = {};
+  PanelFn panel_bf16[kRowFormatCount] = {};
+
+  // dst[i] = src[i], exactly; F8 without scales. By RowFormat.
+  void (*to_f32[kPlainFormatCount])(const void* src, uint32_t count, float* dst) = {};
+  // Round to nearest even, as bf16_from_float.
+  void (*to_bf16)(const float* src, uint32_t count, uint16_t* dst) = nullptr;
+  // Exact, subnormals become normal numbers.
+  void (*f8_to_bf16)(const uint8_t* src, uint32_t count, uint16_t* dst) = nullptr;
+
+  // acc[i] += coef[j] * rows[j * stride + i], j ascending. By RowFormat, F8 without scales.
+  void (*weighted_sum[kPlainFormatCount])(const float* coef, uint32_t row_count, const void* rows,
+                                          uint64_t stride, uint32_t count, float* acc) = {};
+
+  float (*max)(const float* x, uint32_t count) = nullptr;  // count >= 1; NaN may be passed over
+  float (*sum_squares)(const float* x, uint32_t count) = nullptr;
+  // x[i] = exp(x[i] - shift); returns the sum.
+  float (*exp_sum)(float* x, uint32_t count, float shift) = nullptr;
+  void (*scale)(float* x, uint32_t count, float factor) = nullptr;
+  void (*add)(const float* x, uint32_t count, float* acc) = nullptr;
+  // out[i] = weight[i] * (x[i] * factor)
+  void (*mul_scaled)(const float* x, const float* weight, float factor, uint32_t count,
+                     float* out) = nullptr;
+  // out[i] = gate[i] / (1 + exp(-gate[i])) * up[i]; out may alias.
+  void (*silu_mul)(const float* gate, const float* up, uint32_t count, float* out) = nullptr;
+};
+
+// The tables. Null when this build has no functions of that level (another processor family).
+const CpuKernels* cpu_kernels_scalar();
+const CpuKernels* cpu_kernels_avx2();
+const CpuKernels* cpu_kernels_avx512();
+
+}  // namespace dsv3

@@ -1,0 +1,343 @@
+// The primitive loops over vectors of V::kLanes floats, written once for AVX2 and AVX-512. Included
+// inside the target region of cpu_kernels_avx2.cpp and cpu_kernels_avx512.cpp, each with its own V
+// in an unnamed namespace: nothing of this header may be shared between the two, and nothing of the
+// standard library may be called, or code for the newer processor could be linked into the older
+// path.
+//
+// V: F (register), zero, set1, load, load_n, store, store_n, add, mul, div, max, fma (a*b+c), sum,
+// sums4, max_lane, exp. A dot product D: T, X (elements of weight and x), W, XF (registers), kStep,
+// w, w_n, x, x_n, mad. The *_n forms read or write the first n < kStep elements only; missing lanes
+// are zero.
+#pragma once
+
+#include <cstdint>
+
+#include "cpu/cpu_kernels.h"
+
+#if defined(__clang__)
+#  define DSV3_UNROLL _Pragma("unroll")
+#else
+#  define DSV3_UNROLL _Pragma("GCC unroll 16")
+#endif
+
+namespace dsv3 {
+namespace {
+
+// One register of partial sums per output element; K ascends. R rows of x by O rows of weight.
+template <typename V, uint32_t R, uint32_t O>
+struct Tile {
+  typename V::F sum[R][O];
+
+  void clear() {
+    DSV3_UNROLL
+    for (uint32_t i = 0; i < R; ++i) {
+      DSV3_UNROLL
+      for (uint32_t j = 0; j < O; ++j) sum[i][j] = V::zero();
+    }
+  }
+};
+
+template <typename V, typename D, uint32_t R, uint32_t O>
+inline void dot_range(const typename D::T* const (&w)[O], const typename D::X* const (&x)[R],
+                      uint32_t begin, uint32_t end, Tile<V, R, O>& tile) {
+  uint32_t k = begin;
+  for (; k + D::kStep <= end; k += D::kStep) {
+    typename D::W weight[O];
+    DSV3_UNROLL
+    for (uint32_t j = 0; j < O; ++j) weight[j] = D::w(w[j] + k);
+    DSV3_UNROLL
+    for (uint32_t i = 0; i < R; ++i) {
+      const typename D::XF row = D::x(x[i] + k);
+      DSV3_UNROLL
+      for (uint32_t j = 0; j < O; ++j) tile.sum[i][j] = D::mad(tile.sum[i][j], weight[j], row);
+    }
+  }
+  if (k == end) return;
+  for (uint32_t i = 0; i < R; ++i) {
+    const typename D::XF row = D::x_n(x[i] + k, end - k);
+    for (uint32_t j = 0; j < O; ++j) {
+      tile.sum[i][j] = D::mad(tile.sum[i][j], D::w_n(w[j] + k, end - k), row);
+    }
+  }
+}
+
+template <typename V, uint32_t R, uint32_t O>
+inline void store_tile(const Tile<V, R, O>& tile, float* y, uint64_t y_stride) {
+  DSV3_UNROLL
+  for (uint32_t i = 0; i < R; ++i) {
+    uint32_t j = 0;
+    DSV3_UNROLL
+    for (; j + 4 <= O; j += 4) V::sums4(&tile.sum[i][j], y + i * y_stride + j);
+    DSV3_UNROLL
+    for (; j < O; ++j) y[i * y_stride + j] = V::sum(tile.sum[i][j]);
+  }
+}
+
+// One tile of outputs: rows r .. r + R of x, rows o .. o + O of the weight.
+template <typename V, typename D, bool kScaled, uint32_t R, uint32_t O>
+inline void dot_tile(const PanelArgs& args, uint32_t r, uint32_t o) {
+  const WeightRows& weight = args.weight;
+  const typename D::T* w[O];
+  const typename D::X* x[R];
+  DSV3_UNROLL
+  for (uint32_t j = 0; j < O; ++j) {
+    w[j] = static_cast<const typename D::T*>(weight.data) + (o + j) * weight.stride;
+  }
+  DSV3_UNROLL
+  for (uint32_t i = 0; i < R; ++i) x[i] = static_cast<const typename D::X*>(args.x[r + i]);
+  Tile<V, R, O> total;
+  total.clear();
+  if constexpr (!kScaled) {
+    dot_range<V, D, R, O>(w, x, 0, weight.cols, total);
+  } else {
+    const float* scales[O];
+    DSV3_UNROLL
+    for (uint32_t j = 0; j < O; ++j) {
+      scales[j] = weight.scales + (weight.first_row + o + j) / kBlock * weight.scale_stride;
+    }
+    for (uint32_t begin = 0, block = 0; begin < weight.cols; begin += kBlock, ++block) {
+      const uint32_t end = weight.cols - begin < kBlock ? weight.cols : begin + kBlock;
+      Tile<V, R, O> part;
+      part.clear();
+      dot_range<V, D, R, O>(w, x, begin, end, part);
+      DSV3_UNROLL
+      for (uint32_t j = 0; j < O; ++j) {
+        const typename V::F factor = V::set1(scales[j][block]);
+        DSV3_UNROLL
+        for (uint32_t i = 0; i < R; ++i) {
+          total.sum[i][j] = V::fma(part.sum[i][j], factor, total.sum[i][j]);
+        }
+      }
+    }
+  }
+  store_tile<V, R, O>(total, args.y + r * args.y_stride + o, args.y_stride);
+}
+
+template <typename V, typename D, bool kScaled, uint32_t R, uint32_t O>
+inline uint32_t panel_columns(const PanelArgs& args, uint32_t r, uint32_t o) {
+  for (; o + O <= args.weight.rows; o += O) dot_tile<V, D, kScaled, R, O>(args, r, o);
+  return o;
+}
+
+// Weight rows outside, rows of x inside: a weight row comes from memory once and stays in the
+// nearest cache for all rows of x.
+template <typename V, typename D, bool kScaled>
+void panel_vector(const PanelArgs& args) {
+  if (args.x_rows == 1) {
+    uint32_t o = panel_columns<V, D, kScaled, 1, V::kGemvOuts>(args, 0, 0);
+    o = panel_columns<V, D, kScaled, 1, 4>(args, 0, o);
+    panel_columns<V, D, kScaled, 1, 1>(args, 0, o);
+    return;
+  }
+  constexpr uint32_t kRows = V::kTileRows;
+  uint32_t o = 0;
+  for (; o + 4 <= args.weight.rows; o += 4) {
+    uint32_t r = 0;
+    for (; r + kRows <= args.x_rows; r += kRows) dot_tile<V, D, kScaled, kRows, 4>(args, r, o);
+    for (; r < args.x_rows; ++r) dot_tile<V, D, kScaled, 1, 4>(args, r, o);
+  }
+  for (; o < args.weight.rows; ++o) {
+    for (uint32_t r = 0; r < args.x_rows; ++r) dot_tile<V, D, kScaled, 1, 1>(args, r, o);
+  }
+}
+
+// The dot product in F32: L reads kLanes elements of the weight as F32, exactly.
+template <typename V, typename L>
+struct DotF32 {
+  using T = typename L::T;
+  using X = float;
+  using W = typename V::F;
+  using XF = typename V::F;
+  static constexpr uint32_t kStep = V::kLanes;
+  static W w(const T* p) { return L::load(p); }
+  static W w_n(const T* p, uint32_t n) { return L::load_n(p, n); }
+  static XF x(const float* p) { return V::load(p); }
+  static XF x_n(const float* p, uint32_t n) { return V::load_n(p, n); }
+  static typename V::F mad(typename V::F acc, W weight, XF row) { return V::fma(weight, row, acc); }
+};
+
+template <typename V, typename L>
+void to_f32_vector(const void* src, uint32_t count, float* dst) {
+  const auto* from = static_cast<const typename L::T*>(src);
+  uint32_t i = 0;
+  for (; i + V::kLanes <= count; i += V::kLanes) V::store(dst + i, L::load(from + i));
+  if (i < count) V::store_n(dst + i, L::load_n(from + i, count - i), count - i);
+}
+
+template <typename V, typename L, uint32_t N>
+inline void weighted_columns(const float* coef, uint32_t row_count, const typename L::T* rows,
+                             uint64_t stride, float* acc) {
+  typename V::F sum[N];
+  DSV3_UNROLL
+  for (uint32_t i = 0; i < N; ++i) sum[i] = V::load(acc + i * V::kLanes);
+  for (uint32_t j = 0; j < row_count; ++j, rows += stride) {
+    const typename V::F factor = V::set1(coef[j]);
+    DSV3_UNROLL
+    for (uint32_t i = 0; i < N; ++i) {
+      sum[i] = V::fma(factor, L::load(rows + i * V::kLanes), sum[i]);
+    }
+  }
+  DSV3_UNROLL
+  for (uint32_t i = 0; i < N; ++i) V::store(acc + i * V::kLanes, sum[i]);
+}
+
+template <typename V, typename L>
+void weighted_sum_vector(const float* coef, uint32_t row_count, const void* rows, uint64_t stride,
+                         uint32_t count, float* acc) {
+  const auto* from = static_cast<const typename L::T*>(rows);
+  uint32_t i = 0;
+  for (; i + 8 * V::kLanes <= count; i += 8 * V::kLanes) {
+    weighted_columns<V, L, 8>(coef, row_count, from + i, stride, acc + i);
+  }
+  for (; i + V::kLanes <= count; i += V::kLanes) {
+    weighted_columns<V, L, 1>(coef, row_count, from + i, stride, acc + i);
+  }
+  if (i == count) return;
+  typename V::F sum = V::load_n(acc + i, count - i);
+  for (uint32_t j = 0; j < row_count; ++j) {
+    sum = V::fma(V::set1(coef[j]), L::load_n(from + j * stride + i, count - i), sum);
+  }
+  V::store_n(acc + i, sum, count - i);
+}
+
+// out[i] = op(a[i], b[i]) over full vectors and one tail. Op is a struct and not a lambda: g++ does
+// not give a lambda inside a template the target of its region.
+template <typename V, typename Op>
+inline void map2(const float* a, const float* b, uint32_t count, float* out, const Op& op) {
+  uint32_t i = 0;
+  for (; i + V::kLanes <= count; i += V::kLanes) {
+    V::store(out + i, op(V::load(a + i), V::load(b + i)));
+  }
+  if (i < count) {
+    const uint32_t n = count - i;
+    V::store_n(out + i, op(V::load_n(a + i, n), V::load_n(b + i, n)), n);
+  }
+}
+
+template <typename V>
+float max_vector(const float* x, uint32_t count) {
+  typename V::F best = V::set1(x[0]);
+  uint32_t i = 0;
+  for (; i + V::kLanes <= count; i += V::kLanes) best = V::max(best, V::load(x + i));
+  float result = V::max_lane(best);
+  for (; i < count; ++i) result = x[i] > result ? x[i] : result;
+  return result;
+}
+
+template <typename V>
+float sum_squares_vector(const float* x, uint32_t count) {
+  typename V::F sum = V::zero();
+  uint32_t i = 0;
+  for (; i + V::kLanes <= count; i += V::kLanes) {
+    const typename V::F value = V::load(x + i);
+    sum = V::fma(value, value, sum);
+  }
+  if (i < count) {
+    const typename V::F value = V::load_n(x + i, count - i);
+    sum = V::fma(value, value, sum);
+  }
+  return V::sum(sum);
+}
+
+template <typename V>
+float exp_sum_vector(float* x, uint32_t count, float shift) {
+  const typename V::F minus = V::set1(-shift);
+  typename V::F sum = V::zero();
+  uint32_t i = 0;
+  for (; i + V::kLanes <= count; i += V::kLanes) {
+    const typename V::F value = V::exp(V::add(V::load(x + i), minus));
+    V::store(x + i, value);
+    sum = V::add(sum, value);
+  }
+  if (i < count) {
+    V::store_n(x + i, V::exp(V::add(V::load_n(x + i, count - i), minus)), count - i);
+    sum = V::add(sum, V::load_n(x + i, count - i));
+  }
+  return V::sum(sum);
+}
+
+template <typename V>
+struct Scale {
+  float factor;
+  typename V::F operator()(typename V::F a, typename V::F) const {
+    return V::mul(a, V::set1(factor));
+  }
+};
+
+template <typename V>
+struct Add {
+  typename V::F operator()(typename V::F a, typename V::F b) const { return V::add(a, b); }
+};
+
+template <typename V>
+struct MulScaled {
+  float factor;
+  typename V::F operator()(typename V::F a, typename V::F w) const {
+    return V::mul(w, V::mul(a, V::set1(factor)));
+  }
+};
+
+template <typename V>
+struct SiluMul {
+  typename V::F operator()(typename V::F gate, typename V::F up) const {
+    const typename V::F below = V::add(V::set1(1.0f), V::exp(V::mul(gate, V::set1(-1.0f))));
+    return V::mul(V::div(gate, below), up);
+  }
+};
+
+template <typename V>
+void scale_vector(float* x, uint32_t count, float factor) {
+  map2<V>(x, x, count, x, Scale<V>{factor});
+}
+
+template <typename V>
+void add_vector(const float* x, uint32_t count, float* acc) {
+  map2<V>(acc, x, count, acc, Add<V>{});
+}
+
+template <typename V>
+void mul_scaled_vector(const float* x, const float* weight, float factor, uint32_t count,
+                       float* out) {
+  map2<V>(x, weight, count, out, MulScaled<V>{factor});
+}
+
+template <typename V>
+void silu_mul_vector(const float* gate, const float* up, uint32_t count, float* out) {
+  map2<V>(gate, up, count, out, SiluMul<V>{});
+}
+
+// exp(x) = 2^n * exp(r), n = round(x / ln 2), |r| <= ln 2 / 2; ln 2 in two parts so that n * ln 2
+// is subtracted exactly. The polynomial is the Taylor series to r^7: its rest is below 2^-27
+// relative.
+struct ExpSteps {
+  static constexpr float kLog2E = 1.44269504088896341f;
+  static constexpr float kLn2High = 0.693359375f;
+  static constexpr float kLn2Low = -2.12194440054690583e-4f;
+};
+
+template <typename V>
+inline typename V::F exp_polynomial(typename V::F r) {
+  typename V::F p = V::set1(1.0f / 5040.0f);
+  p = V::fma(p, r, V::set1(1.0f / 720.0f));
+  p = V::fma(p, r, V::set1(1.0f / 120.0f));
+  p = V::fma(p, r, V::set1(1.0f / 24.0f));
+  p = V::fma(p, r, V::set1(1.0f / 6.0f));
+  p = V::fma(p, r, V::set1(0.5f));
+  p = V::fma(p, r, V::set1(1.0f));
+  return V::fma(p, r, V::set1(1.0f));
+}
+
+// The loops that depend on V alone; the readers of a level fill in the rest of the table.
+template <typename V>
+constexpr void fill_common(CpuKernels& table) {
+  table.max = max_vector<V>;
+  table.sum_squares = sum_squares_vector<V>;
+  table.exp_sum = exp_sum_vector<V>;
+  table.scale = scale_vector<V>;
+  table.add = add_vector<V>;
+  table.mul_scaled = mul_scaled_vector<V>;
+  table.silu_mul = silu_mul_vector<V>;
+}
+
+}  // namespace
+}  // namespace dsv3

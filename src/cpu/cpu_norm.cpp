@@ -1,0 +1,93 @@
+// The operations on single rows: embedding, norms, SwiGLU, copies.
+#include <cmath>
+#include <cstring>
+
+#include "base/error.h"
+#include "cpu/cpu_checks.h"
+#include "cpu/cpu_ops_impl.h"
+
+namespace dsv3 {
+namespace {
+
+// out = weight * x / sqrt(mean(x^2) + eps), in FP32.
+void normalise(const CpuKernels& kernels, const float* x, const float* weight, uint32_t count,
+               float eps, float* out) {
+  const float mean = kernels.sum_squares(x, count) / static_cast<float>(count);
+  kernels.mul_scaled(x, weight, 1.0f / std::sqrt(mean + eps), count, out);
+}
+
+}  // namespace
+
+void CpuOps::do_embed(const EmbedArgs& args) {
+  check_limit("embed", "linear_in_max", args.out.cols, scratch_.width);
+  check_ids("embed", "tokens", args.tokens, args.out.rows, args.table.rows);
+  run_rows(args.out.rows, args.out.cols, [&](uint32_t row, uint32_t worker) {
+    const Panel panel = this->panel(worker);
+    float* values = panel.scratch.row_a;
+    panel.weight_row(args.table, static_cast<uint32_t>(args.tokens[row]), values);
+    panel.store(values, args.out.dtype, args.out.cols, row_at(args.out, row));
+  });
+}
+
+void CpuOps::do_add_norm(const AddNormArgs& args) {
+  const uint32_t cols = args.out.cols;
+  check_limit("add_norm", "linear_in_max", cols, scratch_.width);
+  panel(0).weight_row(args.weight, 0, scratch_.norm_weight);
+  run_rows(args.out.rows, 4 * uint64_t{cols}, [&](uint32_t row, uint32_t worker) {
+    const Panel panel = this->panel(worker);
+    float* sum = panel.scratch.row_a;
+    panel.to_f32(row_at(args.residual, row), args.residual.dtype, cols, sum);
+    if (args.h.data != nullptr) {
+      panel.to_f32(row_at(args.h, row), args.h.dtype, cols, panel.scratch.row_b);
+      kernels_.add(panel.scratch.row_b, cols, sum);
+      panel.store(sum, args.residual.dtype, cols, row_at(args.residual, row));
+    }
+    // The unrounded sum feeds the norm (spec §4.1).
+    normalise(kernels_, sum, scratch_.norm_weight, cols, args.eps, sum);
+    panel.store(sum, args.out.dtype, cols, row_at(args.out, row));
+  });
+}
+
+void CpuOps::do_rms_norm(const RmsNormArgs& args) {
+  const uint32_t cols = args.weight.cols;
+  check_limit("rms_norm", "linear_in_max", cols, scratch_.width);
+  panel(0).weight_row(args.weight, 0, scratch_.norm_weight);
+  run_rows(args.out.rows, 4 * uint64_t{cols}, [&](uint32_t row, uint32_t worker) {
+    const Panel panel = this->panel(worker);
+    float* values = panel.scratch.row_a;
+    panel.to_f32(row_at(args.x, row), args.x.dtype, cols, values);
+    normalise(kernels_, values, scratch_.norm_weight, cols, args.eps, values);
+    panel.store(values, args.out.dtype, cols, row_at(args.out, row));
+  });
+}
+
+void CpuOps::do_swiglu(const SwigluArgs& args) {
+  DSV3_ASSERT(scratch_.width > 0);
+  // Rows may be wider than any linear's input, so they are worked on in pieces of the scratch row.
+  const uint32_t width = scratch_.width;
+  run_rows(args.out.rows, 8 * uint64_t{args.out.cols}, [&](uint32_t row, uint32_t worker) {
+    const Panel panel = this->panel(worker);
+    float* gate = panel.scratch.row_a;
+    float* up = panel.scratch.row_b;
+    for (uint32_t begin = 0; begin < args.out.cols; begin += width) {
+      const uint32_t count = args.out.cols - begin < width ? args.out.cols - begin : width;
+      panel.to_f32(row_at(args.gate, row, begin), args.gate.dtype, count, gate);
+      panel.to_f32(row_at(args.up, row, begin), args.up.dtype, count, up);
+      kernels_.silu_mul(gate, up, count, gate);
+      panel.store(gate, args.out.dtype, count, row_at(args.out, row, begin));
+    }
+  });
+}
+
+void CpuOps::do_copy_rows(const CopyRowsArgs& args) {
+  const uint64_t bytes = uint64_t{args.x.cols} * (args.x.dtype == DType::kF32 ? 4 : 2);
+  for (uint32_t i = 0; i < args.count; ++i) {
+    const uint32_t from = args.x_rows != nullptr ? args.x_rows[i] : i;
+    const uint32_t to = args.out_rows != nullptr ? args.out_rows[i] : i;
+    check_limit("copy_rows", "rows of x below", uint64_t{from} + 1, args.x.rows);
+    check_limit("copy_rows", "rows of out below", uint64_t{to} + 1, args.out.rows);
+    std::memcpy(row_at(args.out, to), row_at(args.x, from), bytes);
+  }
+}
+
+}  // namespace dsv3

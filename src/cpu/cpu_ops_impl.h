@@ -1,0 +1,94 @@
+// The class behind make_cpu_ops: one kernel table, one pool, one scratch. Which file holds which
+// op: cpu_norm (embed, norms, swiglu, copy), cpu_linear, cpu_attention, cpu_attention_absorbed,
+// cpu_moe, cpu_route, cpu_sample.
+#pragma once
+
+#include <string>
+
+#include "base/thread_pool.h"
+#include "cpu/cpu_kernels.h"
+#include "cpu/cpu_panel.h"
+#include "cpu/cpu_scratch.h"
+#include "ops/ops.h"
+
+namespace dsv3 {
+
+// One span's share of an attention task.
+struct AttendTask {
+  const MlaAttendArgs& args;
+  const BatchSpan& span;
+  uint32_t row_begin = 0;  // of the span
+  uint32_t row_count = 0;  // at most kQueryBlock; 1 when absorbed
+  uint32_t head_begin = 0;
+  uint32_t head_count = 0;  // 1 when unabsorbed; at most kHeadGroupMax
+};
+
+class CpuOps final : public Ops {
+ public:
+  CpuOps(ThreadPool& pool, Allocator& allocator, const CpuKernels& kernels)
+      : pool_(pool), allocator_(allocator), kernels_(kernels) {}
+
+  std::string description() const override;
+  uint64_t scratch_bytes(const OpsLimits& limits) const override;
+  void reserve(const OpsLimits& limits) override;
+
+ private:
+  void do_embed(const EmbedArgs& args) override;
+  void do_add_norm(const AddNormArgs& args) override;
+  void do_rms_norm(const RmsNormArgs& args) override;
+  void do_linear(const LinearArgs& args) override;
+  void do_mla_append(const MlaAppendArgs& args) override;
+  void do_mla_attend(const MlaAttendArgs& args) override;
+  void do_route(const RouteArgs& args) override;
+  void do_expert_gate_up(const ExpertGateUpArgs& args) override;
+  void do_expert_down(const ExpertDownArgs& args) override;
+  void do_expert_combine(const ExpertCombineArgs& args) override;
+  void do_swiglu(const SwigluArgs& args) override;
+  void do_copy_rows(const CopyRowsArgs& args) override;
+  void do_sample(const SampleArgs& args) override;
+
+  Panel panel(uint32_t worker) const { return {kernels_, scratch_.workers[worker]}; }
+
+  // Runs body(task, worker); a single task runs here, without waking anybody.
+  template <typename Body>
+  void run(uint64_t tasks, const Body& body) {
+    if (tasks == 1) {
+      body(0u, 0u);
+    } else {
+      pool_.run(static_cast<uint32_t>(tasks), body);
+    }
+  }
+  // Runs body(row, worker) for each row, several rows to a task where a row is little work.
+  template <typename Body>
+  void run_rows(uint32_t rows, uint64_t row_cost, const Body& body);
+
+  // Outputs per task so that all workers are busy and no task is too small to be worth handing out.
+  uint32_t outs_per_task(uint64_t outs_total, uint64_t cost_per_out) const;
+  // y = x W^T; `exact`: x in F32 even where the kernels would take BF16.
+  void multiply(const ConstRows& x, const Weight& weight, const Rows& y, bool exact);
+
+  void attend_unabsorbed(const AttendTask& task, const Panel& panel) const;
+  void attend_absorbed(const AttendTask& task, const Panel& panel) const;
+  void group_by_expert(const int32_t* ids, uint32_t count, uint32_t expert_count);
+  template <typename Body>
+  void run_experts(uint32_t outs, uint64_t cost_per_out, const Body& body);
+
+  ThreadPool& pool_;
+  Allocator& allocator_;
+  const CpuKernels& kernels_;
+  CpuScratch scratch_;
+  uint32_t active_experts_ = 0;  // of the last group_by_expert
+};
+
+template <typename Body>
+void CpuOps::run_rows(uint32_t rows, uint64_t row_cost, const Body& body) {
+  constexpr uint64_t kTaskCost = 1u << 14;  // element operations; a hand-out costs some hundred
+  const auto group = static_cast<uint32_t>(row_cost >= kTaskCost ? 1 : kTaskCost / (row_cost + 1));
+  const uint32_t tasks = (rows + group - 1) / group;
+  run(tasks, [&](uint32_t task, uint32_t worker) {
+    const uint32_t end = (rows - task * group < group) ? rows : task * group + group;
+    for (uint32_t row = task * group; row < end; ++row) body(row, worker);
+  });
+}
+
+}  // namespace dsv3

@@ -1,0 +1,56 @@
+// A block of rows against a block of weight rows, whatever their dtypes: converts and decodes what
+// the kernels cannot read in place.
+#pragma once
+
+#include <cstdint>
+
+#include "cpu/cpu_kernels.h"
+#include "cpu/cpu_scratch.h"
+
+namespace dsv3 {
+
+RowFormat row_format(DType dtype);
+
+// Address of element `col` of row `row`.
+inline const void* row_at(const ConstRows& view, uint64_t row, uint64_t col = 0) {
+  const uint64_t offset = row * view.stride + col;
+  return static_cast<const std::byte*>(view.data) + offset * (view.dtype == DType::kF32 ? 4 : 2);
+}
+inline void* row_at(const Rows& view, uint64_t row, uint64_t col = 0) {
+  const uint64_t offset = row * view.stride + col;
+  return static_cast<std::byte*>(view.data) + offset * (view.dtype == DType::kF32 ? 4 : 2);
+}
+
+// Up to kRowBlock rows of x, ready for the kernels of one weight format.
+struct PanelRows {
+  const void* rows[kRowBlock] = {};
+  uint32_t count = 0;
+  bool is_f32 = false;
+};
+
+// The loops of one worker: kernels of the level and the worker's own memory.
+struct Panel {
+  const CpuKernels& kernels;
+  const WorkerScratch& scratch;
+
+  // `rows` holds pointers to `cols` elements of `dtype`. Converts them to F32 (in x_f32, so that
+  // the last call's rows are gone) unless the kernels read them as they are. `exact`: always F32.
+  void prepare(PanelRows& rows, DType dtype, uint32_t cols, RowFormat weight,
+               bool exact = false) const;
+
+  // y[r * y_stride + o] = rows[r] . weight row (first + o), o < outs.
+  void multiply(const Weight& weight, uint32_t first, uint32_t outs, const PanelRows& rows,
+                float* y, uint64_t y_stride) const;
+  // The same for rows that are no weight: keys.
+  void multiply(const WeightRows& weight, const PanelRows& rows, float* y, uint64_t y_stride) const;
+
+  void to_f32(const void* src, DType dtype, uint32_t count, float* dst) const;
+  // Rounds to `dtype` (BF16 or F32) and stores.
+  void store(const float* src, DType dtype, uint32_t count, void* dst) const;
+  // Rounds in place.
+  void round(float* x, DType dtype, uint32_t count) const;
+  // Row `row` of a weight, dequantised. [weight.cols]
+  void weight_row(const Weight& weight, uint32_t row, float* dst) const;
+};
+
+}  // namespace dsv3

@@ -1,0 +1,281 @@
+#include "ops/ops_checks.h"
+
+#include "base/checked.h"
+#include "base/error.h"
+
+namespace dsv3 {
+namespace {
+
+// One operation's checks; every message starts with the operation and the argument.
+class Check {
+ public:
+  explicit Check(const char* op) : op_(op) {}
+
+  template <typename Found, typename Wanted>
+  void require(bool holds, const char* argument, const Found& found, const Wanted& wanted) const {
+    if (!holds) {
+      fail(Status::kInternal, op_, ": ", argument, " is ", found, ", wanted ", wanted);
+    }
+  }
+
+  void equal(uint64_t found, uint64_t wanted, const char* argument) const {
+    require(found == wanted, argument, found, wanted);
+  }
+
+  void pointer(const void* data, uint64_t needed, const char* argument) const {
+    require(data != nullptr || needed == 0, argument, "null", "memory");
+  }
+
+  void activation(DType dtype, const char* argument) const {
+    require(dtype == DType::kBF16 || dtype == DType::kF32, argument, dtype_name(dtype),
+            "BF16 or F32");
+  }
+
+  void same_dtype(DType found, DType wanted, const char* argument) const {
+    require(found == wanted, argument, dtype_name(found), dtype_name(wanted));
+  }
+
+  // Pointer, dtype, width and layout of a matrix of activations.
+  void matrix(const ConstRows& view, uint64_t cols, const char* argument) const {
+    pointer(view.data, view.rows, argument);
+    activation(view.dtype, argument);
+    require(view.cols == cols, argument, str(view.cols, " columns wide"), cols);
+    layout(view, argument);
+  }
+
+  void layout(const ConstRows& view, const char* argument) const {
+    require(view.rows <= 1 || view.stride >= view.cols, argument,
+            str("of row stride ", view.stride), str("at least ", view.cols));
+  }
+
+  void rows(const ConstRows& view, uint64_t wanted, const char* argument) const {
+    require(view.rows == wanted, argument, str(view.rows, " rows high"), wanted);
+  }
+
+  void weight(const Weight& weight, uint64_t rows, uint64_t cols, const char* argument) const {
+    require(weight.present(), argument, "absent", "a weight");
+    const DType dtype = weight.dtype;
+    const bool is_f8 = dtype == DType::kF8E4M3;
+    require(is_f8 || dtype == DType::kBF16 || dtype == DType::kF16 || dtype == DType::kF32,
+            argument, dtype_name(dtype), "BF16, F16, F32 or F8_E4M3");
+    require((weight.scales != nullptr) == is_f8, argument,
+            is_f8 ? "F8_E4M3 without scales" : "scaled without being F8_E4M3",
+            is_f8 ? "block scales" : "no scales");
+    require(weight.rows == rows && weight.cols == cols, argument,
+            str("[", weight.rows, ", ", weight.cols, "]"), str("[", rows, ", ", cols, "]"));
+    require(rows <= 1 || weight.stride >= cols, argument, str("of row stride ", weight.stride),
+            str("at least ", cols));
+    const uint64_t blocks = ceil_div<uint64_t>(cols, kBlock);
+    require(!is_f8 || rows <= kBlock || weight.scale_stride >= blocks, argument,
+            str("of scale stride ", weight.scale_stride), str("at least ", blocks));
+  }
+
+  void positive(uint64_t value, const char* argument) const {
+    require(value > 0, argument, value, "at least 1");
+  }
+
+  void mla_shape(const MlaShape& shape) const {
+    positive(shape.heads, "shape.heads");
+    positive(shape.nope_dim, "shape.nope_dim");
+    positive(shape.value_dim, "shape.value_dim");
+    positive(shape.latent_rank, "shape.latent_rank");
+    require(shape.rope_dim % 2 == 0, "shape.rope_dim", shape.rope_dim, "an even number");
+  }
+
+  void batch(const Batch& batch, uint64_t rows) const {
+    pointer(batch.spans, batch.rows, "batch.spans");
+    require(batch.rows == rows, "batch.rows", batch.rows, rows);
+    require((batch.span_count == 0) == (batch.rows == 0) && batch.span_count <= batch.rows,
+            "batch.span_count", batch.span_count, str("1 to ", batch.rows));
+  }
+
+  void pages(const LatentPages& pages, const MlaShape& shape, DType act) const {
+    pointer(pages.data, pages.page_count, "pages");
+    same_dtype(pages.dtype, act, "pages");
+    equal(pages.width, uint64_t{shape.latent_rank} + shape.rope_dim, "pages.width");
+    const uint64_t wanted = uint64_t{pages.width} * kPageTokens;
+    require(pages.page_count <= 1 || pages.page_stride >= wanted, "pages.page_stride",
+            pages.page_stride, str("at least ", wanted));
+  }
+
+ private:
+  const char* op_;
+};
+
+uint64_t query_width(const MlaShape& shape) {
+  return uint64_t{shape.heads} * (shape.nope_dim + shape.rope_dim);
+}
+
+}  // namespace
+
+void check_embed(const EmbedArgs& args) {
+  const Check check("embed");
+  check.pointer(args.tokens, args.out.rows, "tokens");
+  check.weight(args.table, args.table.rows, args.out.cols, "table");
+  check.matrix(args.out, args.table.cols, "out");
+}
+
+void check_add_norm(const AddNormArgs& args) {
+  const Check check("add_norm");
+  check.matrix(args.out, args.out.cols, "out");
+  check.matrix(args.residual, args.out.cols, "residual");
+  check.rows(args.residual, args.out.rows, "residual");
+  check.same_dtype(args.residual.dtype, args.out.dtype, "residual");
+  if (args.h.data != nullptr) {
+    check.matrix(args.h, args.out.cols, "h");
+    check.rows(args.h, args.out.rows, "h");
+    check.same_dtype(args.h.dtype, args.out.dtype, "h");
+  }
+  check.weight(args.weight, 1, args.out.cols, "weight");
+}
+
+void check_rms_norm(const RmsNormArgs& args) {
+  const Check check("rms_norm");
+  check.matrix(args.x, args.x.cols, "x");
+  check.matrix(args.out, args.weight.cols, "out");
+  check.same_dtype(args.out.dtype, args.x.dtype, "out");
+  check.rows(args.x, args.out.rows, "x");
+  check.require(args.x.cols >= args.weight.cols, "x", str(args.x.cols, " columns wide"),
+                str("at least ", args.weight.cols));
+  check.weight(args.weight, 1, args.out.cols, "weight");
+}
+
+void check_linear(const LinearArgs& args) {
+  const Check check("linear");
+  check.matrix(args.x, args.weight.cols, "x");
+  check.matrix(args.y, args.weight.rows, "y");
+  check.require(args.y.dtype == DType::kF32 || args.x.dtype == DType::kBF16, "y",
+                "BF16 for x in F32", "F32");
+  check.rows(args.y, args.x.rows, "y");
+  check.weight(args.weight, args.y.cols, args.x.cols, "weight");
+}
+
+void check_mla_append(const MlaAppendArgs& args) {
+  const Check check("mla_append");
+  const MlaShape& shape = args.shape;
+  check.mla_shape(shape);
+  check.pointer(args.rope.inv_freq, shape.rope_dim, "rope.inv_freq");
+  check.pointer(args.batch.positions, args.batch.rows, "batch.positions");
+  check.matrix(args.q, query_width(shape), "q");
+  check.matrix(args.z, uint64_t{shape.latent_rank} + shape.rope_dim, "z");
+  check.same_dtype(args.z.dtype, args.q.dtype, "z");
+  check.rows(args.z, args.q.rows, "z");
+  check.batch(args.batch, args.q.rows);
+  check.weight(args.latent_norm, 1, shape.latent_rank, "latent_norm");
+  check.pages(args.pages, shape, args.q.dtype);
+}
+
+void check_mla_attend(const MlaAttendArgs& args) {
+  const Check check("mla_attend");
+  const MlaShape& shape = args.shape;
+  check.mla_shape(shape);
+  check.matrix(args.q, query_width(shape), "q");
+  check.matrix(args.out, uint64_t{shape.heads} * shape.value_dim, "out");
+  check.same_dtype(args.out.dtype, args.q.dtype, "out");
+  check.rows(args.out, args.q.rows, "out");
+  check.batch(args.batch, args.q.rows);
+  check.weight(args.kv_b, uint64_t{shape.heads} * (shape.nope_dim + shape.value_dim),
+               shape.latent_rank, "kv_b");
+  check.pages(args.pages, shape, args.q.dtype);
+}
+
+void check_route(const RouteArgs& args) {
+  const Check check("route");
+  const RouterShape& shape = args.shape;
+  check.pointer(args.ids, args.x.rows, "ids");
+  check.pointer(args.weights, args.x.rows, "weights");
+  check.matrix(args.x, args.gate.cols, "x");
+  check.positive(shape.experts, "shape.experts");
+  check.require(shape.experts_per_token >= 1 && shape.experts_per_token <= shape.experts,
+                "shape.experts_per_token", shape.experts_per_token, str("1 to ", shape.experts));
+  check.require(shape.groups >= 1 && shape.experts % shape.groups == 0, "shape.groups",
+                shape.groups, str("a divisor of ", shape.experts));
+  check.require(shape.groups == 1 || shape.experts / shape.groups >= 2, "shape.groups",
+                shape.groups, str("groups of two or more of ", shape.experts, " experts"));
+  check.require(shape.groups_kept >= 1 && shape.groups_kept <= shape.groups, "shape.groups_kept",
+                shape.groups_kept, str("1 to ", shape.groups));
+  check.weight(args.gate, shape.experts, args.x.cols, "gate");
+}
+
+void check_expert_gate_up(const ExpertGateUpArgs& args) {
+  const Check check("expert_gate_up");
+  check.pointer(args.ids, args.x.rows, "ids");
+  check.pointer(args.experts, args.x.rows, "experts");
+  check.positive(args.experts_per_token, "experts_per_token");
+  check.positive(args.expert_count, "expert_count");
+  check.matrix(args.x, args.x.cols, "x");
+  check.matrix(args.hidden, args.hidden.cols, "hidden");
+  check.same_dtype(args.hidden.dtype, args.x.dtype, "hidden");
+  check.rows(args.hidden, uint64_t{args.x.rows} * args.experts_per_token, "hidden");
+  for (uint32_t e = 0; args.x.rows != 0 && e < args.expert_count; ++e) {
+    check.weight(args.experts[e].gate, args.hidden.cols, args.x.cols, "experts[].gate");
+    check.weight(args.experts[e].up, args.hidden.cols, args.x.cols, "experts[].up");
+  }
+}
+
+void check_expert_down(const ExpertDownArgs& args) {
+  const Check check("expert_down");
+  check.pointer(args.ids, args.hidden.rows, "ids");
+  check.pointer(args.experts, args.hidden.rows, "experts");
+  check.positive(args.experts_per_token, "experts_per_token");
+  check.positive(args.expert_count, "expert_count");
+  check.matrix(args.hidden, args.hidden.cols, "hidden");
+  check.require(args.hidden.rows % args.experts_per_token == 0, "hidden",
+                str(args.hidden.rows, " rows high"), str("a multiple of ", args.experts_per_token));
+  check.matrix(args.y, args.y.cols, "y");
+  check.same_dtype(args.y.dtype, args.hidden.dtype, "y");
+  check.rows(args.y, args.hidden.rows, "y");
+  for (uint32_t e = 0; args.hidden.rows != 0 && e < args.expert_count; ++e) {
+    check.weight(args.experts[e].down, args.y.cols, args.hidden.cols, "experts[].down");
+  }
+}
+
+void check_expert_combine(const ExpertCombineArgs& args) {
+  const Check check("expert_combine");
+  check.pointer(args.weights, args.out.rows, "weights");
+  check.positive(args.experts_per_token, "experts_per_token");
+  check.matrix(args.out, args.out.cols, "out");
+  check.matrix(args.y, args.out.cols, "y");
+  check.same_dtype(args.y.dtype, args.out.dtype, "y");
+  check.rows(args.y, uint64_t{args.out.rows} * args.experts_per_token, "y");
+  if (args.shared.data != nullptr) {
+    check.matrix(args.shared, args.out.cols, "shared");
+    check.same_dtype(args.shared.dtype, args.out.dtype, "shared");
+    check.rows(args.shared, args.out.rows, "shared");
+  }
+}
+
+void check_swiglu(const SwigluArgs& args) {
+  const Check check("swiglu");
+  check.matrix(args.out, args.out.cols, "out");
+  check.matrix(args.gate, args.out.cols, "gate");
+  check.matrix(args.up, args.out.cols, "up");
+  check.same_dtype(args.gate.dtype, args.out.dtype, "gate");
+  check.same_dtype(args.up.dtype, args.out.dtype, "up");
+  check.rows(args.gate, args.out.rows, "gate");
+  check.rows(args.up, args.out.rows, "up");
+}
+
+void check_copy_rows(const CopyRowsArgs& args) {
+  const Check check("copy_rows");
+  check.pointer(args.x.data, args.count, "x");
+  check.pointer(args.out.data, args.count, "out");
+  check.matrix(args.out, args.x.cols, "out");
+  check.same_dtype(args.x.dtype, args.out.dtype, "x");
+  check.layout(args.x, "x");
+  check.require(args.x_rows != nullptr || args.count <= args.x.rows, "count", args.count,
+                str("at most the ", args.x.rows, " rows of x"));
+  check.require(args.out_rows != nullptr || args.count <= args.out.rows, "count", args.count,
+                str("at most the ", args.out.rows, " rows of out"));
+}
+
+void check_sample(const SampleArgs& args) {
+  const Check check("sample");
+  check.pointer(args.rows, args.logits.rows, "rows");
+  check.pointer(args.results, args.logits.rows, "results");
+  check.matrix(args.logits, args.logits.cols, "logits");
+  check.same_dtype(args.logits.dtype, DType::kF32, "logits");
+  check.positive(args.logits.cols, "logits.cols");
+}
+
+}  // namespace dsv3

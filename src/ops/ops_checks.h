@@ -1,0 +1,24 @@
+// Are the arguments of an operation sound? All that can be told without reading device memory.
+#pragma once
+
+#include "ops/args.h"
+
+namespace dsv3 {
+
+// Each throws Error{INTERNAL} naming operation, argument, what was found and what was wanted; the
+// order is device (pointers), dtype, shape, layout. Rows without elements need no pointer.
+void check_embed(const EmbedArgs& args);
+void check_add_norm(const AddNormArgs& args);
+void check_rms_norm(const RmsNormArgs& args);
+void check_linear(const LinearArgs& args);
+void check_mla_append(const MlaAppendArgs& args);
+void check_mla_attend(const MlaAttendArgs& args);
+void check_route(const RouteArgs& args);
+void check_expert_gate_up(const ExpertGateUpArgs& args);
+void check_expert_down(const ExpertDownArgs& args);
+void check_expert_combine(const ExpertCombineArgs& args);
+void check_swiglu(const SwigluArgs& args);
+void check_copy_rows(const CopyRowsArgs& args);
+void check_sample(const SampleArgs& args);
+
+}  // namespace dsv3

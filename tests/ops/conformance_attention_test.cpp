@@ -1,0 +1,272 @@
+// Does attention over the paged cache give what the oracle gives over plain arrays? Both forms, odd and
+// true widths, page edges, NaN in every slot no row may touch.
+#include <limits>
+
+#include "ops/attention_fixture.h"
+
+namespace dsv3::ops_test {
+namespace {
+
+using AttentionConformance = Conformance;
+INSTANTIATE_TEST_SUITE_P(Cpu, AttentionConformance, ::testing::ValuesIn(all_ops()), ops_name);
+
+constexpr MlaShape kTiny{.heads = 1, .nope_dim = 1, .rope_dim = 2, .value_dim = 1,
+                         .latent_rank = 1};
+constexpr MlaShape kOdd{.heads = 3, .nope_dim = 33, .rope_dim = 6, .value_dim = 23,
+                        .latent_rank = 81};
+constexpr MlaShape kTrue{.heads = 1, .nope_dim = 128, .rope_dim = 64, .value_dim = 128,
+                         .latent_rank = 512};
+
+struct Case {
+  MlaShape shape;
+  uint32_t position = 0;
+  uint32_t rows = 1;
+};
+
+class AttendCase {
+ public:
+  AttendCase(Random& random, const Case& of, DType act, DType weight_dtype, AttentionForm form)
+      : case_(of), act_(act), form_(form),
+        keys_(of.position + of.rows),
+        q_(Matrix::random(random, act, of.rows,
+                          of.shape.heads * (of.shape.nope_dim + of.shape.rope_dim))),
+        latents_(Matrix::random(random, act, keys_, of.shape.latent_rank + of.shape.rope_dim)),
+        kv_b_(Matrix::random(random, weight_dtype,
+                             of.shape.heads * (of.shape.nope_dim + of.shape.value_dim),
+                             of.shape.latent_rank, 1.0 / std::sqrt(of.shape.latent_rank))),
+        out_(act, of.rows, of.shape.heads * of.shape.value_dim),
+        table_(shuffled_pages(random, keys_ / kPageTokens + 2)),
+        cache_(act, latents_.cols(), keys_ / kPageTokens + 2) {
+    for (uint32_t j = 0; j < keys_; ++j) cache_.store(table_, j, latents_, j);
+  }
+
+  void check(Ops& ops, const std::string& what) {
+    const MlaShape& shape = case_.shape;
+    const BatchSpan span{.row_begin = 0, .row_count = case_.rows,
+                         .position_begin = case_.position, .form = form_, .pages = table_.data()};
+    const auto scale = static_cast<float>(
+        1.5 / std::sqrt(static_cast<double>(shape.nope_dim + shape.rope_dim)));
+    ops.mla_attend({.shape = shape,
+                    .batch = {.rows = case_.rows, .tokens = nullptr, .positions = nullptr,
+                              .spans = &span, .span_count = 1},
+                    .q = q_.rows(), .kv_b = kv_b_.weight(), .pages = cache_.pages(),
+                    .scale = scale, .out = out_.rows()});
+    const Values query = q_.values();
+    const Values cache = latents_.values();
+    const Values kv_b = kv_b_.values();
+    const reference::AttendArgs args{
+        .query = query, .cache = cache, .kv_b = kv_b, .heads = shape.heads,
+        .nope = shape.nope_dim, .rope = shape.rope_dim, .v = shape.value_dim,
+        .latent = shape.latent_rank, .first_position = case_.position,
+        .scale = static_cast<double>(scale)};
+    const Values expected = form_ == AttentionForm::kAbsorbed ? reference::attend_absorbed(args)
+                                                              : reference::attend_naive(args);
+    const AttendBound bound(args, act_, form_);
+    expect_close(out_.values(), expected, bound.bounds(expected), what);
+  }
+
+ private:
+  Case case_;
+  DType act_;
+  AttentionForm form_;
+  uint32_t keys_;
+  Matrix q_;
+  Matrix latents_;
+  Matrix kv_b_;
+  Matrix out_;
+  std::vector<int32_t> table_;
+  TestCache cache_;
+};
+
+TEST_P(AttentionConformance, BothFormsMatchTheOracle) {
+  Random random(11);
+  const Case cases[] = {{kTiny, 0, 1}, {kTiny, 64, 1},  {kOdd, 0, 64},  {kOdd, 63, 3},
+                        {kOdd, 0, 65}, {kOdd, 127, 33}, {kTrue, 70, 2}};
+  for (const Case& one : cases) {
+    for (const DType act : {DType::kBF16, DType::kF32}) {
+      for (const DType weight : {DType::kBF16, DType::kF8E4M3, DType::kF32, DType::kF16}) {
+        if (one.shape.latent_rank == 512 && weight != DType::kF8E4M3 && weight != act) continue;
+        for (const AttentionForm form : {AttentionForm::kUnabsorbed, AttentionForm::kAbsorbed}) {
+          AttendCase(random, one, act, weight, form)
+              .check(ops_, str("latent ", one.shape.latent_rank, " position ", one.position,
+                               " rows ", one.rows, " act ", dtype_name(act), " kv_b ",
+                               dtype_name(weight), " form ", static_cast<uint32_t>(form)));
+        }
+      }
+    }
+  }
+}
+
+TEST_P(AttentionConformance, MoreRowsThanOneQueryBlock) {
+  Random random(12);
+  const MlaShape shape{.heads = 1, .nope_dim = 8, .rope_dim = 4, .value_dim = 8,
+                       .latent_rank = 16};
+  AttendCase(random, {shape, 30, 300}, DType::kF32, DType::kF32, AttentionForm::kUnabsorbed)
+      .check(ops_, "300 rows");
+}
+
+struct AppendCase {
+  MlaShape shape;
+  DType act;
+  Matrix q, z, norm;
+  std::vector<float> inv_freq;
+  std::vector<int32_t> table_a, table_b;
+  std::vector<uint32_t> positions;
+  std::vector<BatchSpan> spans;
+
+  AppendCase(Random& random, const MlaShape& of, DType dtype)
+      : shape(of), act(dtype),
+        q(Matrix::random(random, dtype, 7, of.heads * (of.nope_dim + of.rope_dim))),
+        z(Matrix::random(random, dtype, 7, of.latent_rank + of.rope_dim)),
+        norm(Matrix::random(random, DType::kBF16, 1, of.latent_rank)),
+        inv_freq(reference::rope_inv_freq({.dim = of.rope_dim, .theta = 10000.0})),
+        table_a{5, 0, 3}, table_b{1, 4}, positions{126, 127, 128, 129, 0, 64, 65} {
+    spans = {{.row_begin = 0, .row_count = 4, .position_begin = 126,
+              .form = AttentionForm::kUnabsorbed, .pages = table_a.data()},
+             {.row_begin = 4, .row_count = 1, .position_begin = 0,
+              .form = AttentionForm::kAbsorbed, .pages = table_b.data()},
+             {.row_begin = 5, .row_count = 2, .position_begin = 64,
+              .form = AttentionForm::kAbsorbed, .pages = table_b.data()}};
+  }
+
+  MlaAppendArgs args(Rows q_rows, const LatentPages& pages) const {
+    return {.shape = shape,
+            .rope = {.inv_freq = inv_freq.data(), .magnitude = 1.25f},
+            .batch = {.rows = 7, .tokens = nullptr, .positions = positions.data(),
+                      .spans = spans.data(), .span_count = 3},
+            .q = q_rows, .z = z.rows(), .latent_norm = norm.weight(), .eps = 1e-6f,
+            .pages = pages};
+  }
+
+  // Rotated values and their bound: two products and a sum in FP32, cos and sin rounded, one rounding.
+  void rotate(const Values& x, uint32_t position, Values& out, Values& bound) const {
+    const std::vector<int32_t> at = {static_cast<int32_t>(position)};
+    const Values turned = reference::rope(x, at, inv_freq, 1.25);
+    for (size_t i = 0; i < x.size(); ++i) {
+      const double pair = std::fabs(x[i]) + std::fabs(x[i ^ 1u]);
+      out.push_back(turned[i]);
+      bound.push_back(round_of(act) * std::fabs(turned[i]) + 8.0 * kRoundF32 * 1.25 * pair + 1e-38);
+    }
+  }
+};
+
+TEST_P(AttentionConformance, AppendRotatesQueriesAndStoresNormedLatents) {
+  Random random(13);
+  for (const MlaShape& shape : {kTiny, kOdd, kTrue}) {
+    for (const DType act : {DType::kBF16, DType::kF32}) {
+      const AppendCase one(random, shape, act);
+      Matrix q = one.q;
+      TestCache cache(act, shape.latent_rank + shape.rope_dim, 6);
+      ops_.mla_append(one.args(q.rows(), cache.pages()));
+
+      const uint32_t head = shape.nope_dim + shape.rope_dim;
+      Values expected;
+      Values bound;
+      for (uint32_t r = 0; r < 7; ++r) {
+        const Values row = one.q.row_values(r);
+        for (uint32_t h = 0; h < shape.heads; ++h) {
+          const auto begin = row.begin() + h * head;
+          expected.insert(expected.end(), begin, begin + shape.nope_dim);
+          bound.insert(bound.end(), shape.nope_dim, 0.0);
+          one.rotate(Values(begin + shape.nope_dim, begin + head), one.positions[r], expected,
+                     bound);
+        }
+      }
+      expect_close(q.values(), expected, bound, "q");
+
+      TestCache untouched(act, shape.latent_rank + shape.rope_dim, 6);
+      for (uint32_t r = 0; r < 7; ++r) {
+        const Values row = one.z.row_values(r);
+        const Values latent(row.begin(), row.begin() + shape.latent_rank);
+        Values wanted = reference::rms_norm(latent, one.norm.values(),
+                                            static_cast<double>(1e-6f));
+        Values limit;
+        for (const double v : wanted) {
+          limit.push_back(std::fabs(v) *
+                          (round_of(act) * 1.01 + sum_error(shape.latent_rank) + 8 * kRoundF32));
+        }
+        one.rotate(Values(row.begin() + shape.latent_rank, row.end()), one.positions[r], wanted,
+                   limit);
+        const std::vector<int32_t>& table = r < 4 ? one.table_a : one.table_b;
+        expect_close(cache.load(table, one.positions[r]), wanted, limit, str("latent ", r));
+        // Put the stored row beside it, so that the rest must be bit-equal.
+        Matrix stored(act, 1, shape.latent_rank + shape.rope_dim);
+        const Values got = cache.load(table, one.positions[r]);
+        for (uint32_t c = 0; c < got.size(); ++c) stored.set(0, c, got[c]);
+        untouched.store(table, one.positions[r], stored, 0);
+      }
+      EXPECT_EQ(cache.bytes(), untouched.bytes()) << "slots of other positions";
+    }
+  }
+}
+
+TEST_P(AttentionConformance, ANanQueryPoisonsItsRowOnly) {
+  Random random(14);
+  for (const AttentionForm form : {AttentionForm::kUnabsorbed, AttentionForm::kAbsorbed}) {
+    Matrix q = Matrix::random(random, DType::kBF16, 4, kOdd.heads * 39);
+    q.set(2, 39 + 5, std::numeric_limits<double>::quiet_NaN());
+    const Matrix latents = Matrix::random(random, DType::kBF16, 70, 87);
+    const Matrix kv_b = Matrix::random(random, DType::kBF16, 3 * 56, 81);
+    const std::vector<int32_t> table = {1, 0};
+    TestCache cache(DType::kBF16, 87, 2);
+    for (uint32_t j = 0; j < 70; ++j) cache.store(table, j, latents, j);
+    Matrix out(DType::kBF16, 4, 69);
+    const BatchSpan span{.row_begin = 0, .row_count = 4, .position_begin = 66, .form = form,
+                         .pages = table.data()};
+    ops_.mla_attend({.shape = kOdd,
+                     .batch = {.rows = 4, .tokens = nullptr, .positions = nullptr, .spans = &span,
+                               .span_count = 1},
+                     .q = q.rows(), .kv_b = kv_b.weight(), .pages = cache.pages(),
+                     .scale = 0.1f, .out = out.rows()});
+    for (uint32_t r = 0; r < 4; ++r) {
+      for (uint32_t c = 0; c < 69; ++c) {
+        EXPECT_EQ(std::isnan(out.get(r, c)), r == 2 && c / 23 == 1) << r << ", " << c;
+      }
+    }
+  }
+}
+
+TEST_P(AttentionConformance, RefusesSpansAndPagesThatDoNotFit) {
+  const Matrix q(DType::kBF16, 2, kOdd.heads * 39);
+  const Matrix kv_b(DType::kBF16, 3 * 56, 81);
+  Matrix out(DType::kBF16, 2, 69);
+  const std::vector<int32_t> table = {0, 2};
+  TestCache cache(DType::kBF16, 87, 2);
+  BatchSpan span{.row_begin = 0, .row_count = 2, .position_begin = 0,
+                 .form = AttentionForm::kAbsorbed, .pages = table.data()};
+  const MlaAttendArgs good{.shape = kOdd,
+                           .batch = {.rows = 2, .tokens = nullptr, .positions = nullptr,
+                                     .spans = &span, .span_count = 1},
+                           .q = q.rows(), .kv_b = kv_b.weight(), .pages = cache.pages(),
+                           .scale = 0.1f, .out = out.rows()};
+  ops_.mla_attend(good);
+  const auto refuse = [&](const char* argument, const auto& change) {
+    MlaAttendArgs args = good;
+    const BatchSpan kept = span;
+    change(args);
+    expect_refused([&] { ops_.mla_attend(args); }, "mla_attend", argument);
+    span = kept;
+  };
+  refuse("pages[1] is 2", [&](MlaAttendArgs&) { span.position_begin = 63; });
+  refuse("batch.spans[0] has 3 rows", [&](MlaAttendArgs&) { span.row_count = 3; });
+  refuse("batch.spans cover 1 rows", [&](MlaAttendArgs&) { span.row_count = 1; });
+  refuse("batch.rows", [](MlaAttendArgs& a) { a.batch.rows = 3; });
+  refuse("pages is F32", [](MlaAttendArgs& a) { a.pages.dtype = DType::kF32; });
+  refuse("pages.width", [](MlaAttendArgs& a) { a.pages.width = 88; });
+  refuse("kv_b", [](MlaAttendArgs& a) { a.kv_b.rows = 3 * 56 - 1; });
+  refuse("shape.rope_dim is 5", [](MlaAttendArgs& a) { a.shape.rope_dim = 5; });
+  refuse("shape.heads is 0", [](MlaAttendArgs& a) { a.shape.heads = 0; });
+  refuse("mla.value_dim", [&](MlaAttendArgs& a) {
+    static const Matrix wide_kv(DType::kBF16, 33 + 129, 81);
+    static const Matrix one_q(DType::kBF16, 2, 39);
+    static Matrix wide_out(DType::kBF16, 2, 129);
+    a.shape.heads = 1;
+    a.shape.value_dim = 129;
+    a.q = one_q.rows();
+    a.kv_b = wide_kv.weight();
+    a.out = wide_out.rows();
+  });
+}
+
+}  // namespace
+}  // namespace dsv3::ops_test

@@ -1,0 +1,155 @@
+// Does linear give what plain double loops give? Every dtype pair, sizes from one to whole blocks and
+// edges, against the oracle within the rounding errors the formats allow.
+#include <cmath>
+#include <limits>
+
+#include "ops/ops_fixture.h"
+
+namespace dsv3::ops_test {
+namespace {
+
+using LinearConformance = Conformance;
+INSTANTIATE_TEST_SUITE_P(Cpu, LinearConformance, ::testing::ValuesIn(all_ops()), ops_name);
+
+struct Size {
+  uint32_t rows, in, out;
+};
+constexpr Size kSizes[] = {{1, 1, 1},      {1, 7, 3},      {3, 129, 5},   {5, 128, 130},
+                           {35, 200, 70},  {2, 2048, 9},   {1, 7168, 21}, {40, 300, 257},
+                           {1, 384, 1000}, {4, 33, 136}};
+
+struct Pair {
+  DType x, weight, y;
+};
+std::vector<Pair> pairs() {
+  std::vector<Pair> all;
+  for (const DType weight : {DType::kBF16, DType::kF16, DType::kF32, DType::kF8E4M3}) {
+    all.push_back({DType::kBF16, weight, DType::kBF16});
+    all.push_back({DType::kBF16, weight, DType::kF32});
+    all.push_back({DType::kF32, weight, DType::kF32});
+  }
+  return all;
+}
+
+// Sum over k of |x| |w|: what the rounding errors of the sum are relative to.
+Values magnitudes(const Matrix& x, const Matrix& w) {
+  Values a = x.values();
+  Values b = w.values();
+  for (double& v : a) v = std::fabs(v);
+  for (double& v : b) v = std::fabs(v);
+  return reference::linear(a, b, x.cols(), w.row_count());
+}
+
+TEST_P(LinearConformance, MatchesTheOracleForEveryPairAndSize) {
+  Random random(1);
+  for (const Size& size : kSizes) {
+    for (const Pair& pair : pairs()) {
+      const Matrix x = Matrix::random(random, pair.x, size.rows, size.in);
+      const Matrix w = Matrix::random(random, pair.weight, size.out, size.in, 0.1);
+      Matrix y(pair.y, size.rows, size.out);
+      ops_.linear({.x = x.rows(), .weight = w.weight(), .y = y.rows()});
+      const Values expected = reference::linear(x.values(), w.values(), size.in, size.out);
+      Values bound = magnitudes(x, w);
+      for (size_t i = 0; i < bound.size(); ++i) {
+        const double sum = bound[i] * sum_error(size.in) + 1e-36;
+        bound[i] = sum + round_of(pair.y) * (std::fabs(expected[i]) + sum);
+      }
+      expect_close(y.values(), expected, bound,
+                   str("[", size.rows, ", ", size.in, "] x [", size.out, ", ", size.in, "] ",
+                       dtype_name(pair.x), " x ", dtype_name(pair.weight)));
+    }
+  }
+}
+
+// Every e4m3 code times one, so that each decoded value and each scale shows.
+TEST_P(LinearConformance, DecodesEveryF8CodeExactly) {
+  for (const DType act : {DType::kBF16, DType::kF32}) {
+    for (const uint32_t rows : {1u, 3u}) {
+      std::vector<uint8_t> codes(256 * 256, 0);
+      for (uint32_t i = 0; i < 256; ++i) codes[i * 256 + i] = static_cast<uint8_t>(i);
+      const float scales[4] = {1.0f, 3.0f, 0x1p-20f, -7.0f};
+      Matrix x(act, rows, 256);
+      for (uint32_t r = 0; r < rows; ++r) {
+        for (uint32_t c = 0; c < 256; ++c) x.set(r, c, 1.0);
+      }
+      Matrix y(DType::kF32, rows, 256);
+      Weight weight{.data = codes.data(), .dtype = DType::kF8E4M3, .rows = 256, .cols = 256,
+                    .stride = 256, .scales = scales, .scale_stride = 2};
+      ops_.linear({.x = x.rows(), .weight = weight, .y = y.rows()});
+      for (uint32_t i = 0; i < 256; ++i) {
+        const double wanted = static_cast<double>(e4m3_to_float(static_cast<uint8_t>(i))) *
+                              static_cast<double>(scales[i / 128 * 3]);
+        for (uint32_t r = 0; r < rows; ++r) {
+          if (std::isnan(wanted)) {
+            EXPECT_TRUE(std::isnan(y.get(r, i))) << "code " << i;
+          } else {
+            EXPECT_EQ(y.get(r, i), static_cast<double>(static_cast<float>(wanted))) << "code " << i;
+          }
+        }
+      }
+    }
+  }
+}
+
+TEST_P(LinearConformance, NanAndInfinityStayInTheirRowAndOutput) {
+  Random random(2);
+  constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
+  for (const DType act : {DType::kBF16, DType::kF32}) {
+    for (const uint32_t col : {0u, 37u, 199u}) {
+      Matrix x = Matrix::random(random, act, 5, 200);
+      Matrix w = Matrix::random(random, DType::kBF16, 11, 200, 0.1);
+      x.set(1, col, kNan);
+      x.set(3, col, std::numeric_limits<double>::infinity());
+      w.set(6, 199 - col, kNan);
+      Matrix y(DType::kF32, 5, 11);
+      ops_.linear({.x = x.rows(), .weight = w.weight(), .y = y.rows()});
+      for (uint32_t r = 0; r < 5; ++r) {
+        for (uint32_t o = 0; o < 11; ++o) {
+          const bool is_nan = r == 1 || o == 6;
+          EXPECT_EQ(std::isnan(y.get(r, o)), is_nan) << r << ", " << o;
+          if (is_nan) continue;
+          EXPECT_EQ(std::isinf(y.get(r, o)), r == 3) << r << ", " << o;
+        }
+      }
+    }
+  }
+}
+
+TEST_P(LinearConformance, ZeroRowsDoNothing) {
+  Matrix w(DType::kBF16, 4, 8);
+  ops_.linear({.x = {nullptr, DType::kBF16, 0, 8, 8},
+               .weight = w.weight(),
+               .y = {nullptr, DType::kBF16, 0, 4, 4}});
+}
+
+TEST_P(LinearConformance, RefusesWhatDoesNotFit) {
+  const Matrix x(DType::kBF16, 2, 8);
+  const Matrix w(DType::kBF16, 4, 8);
+  const Matrix wide(DType::kBF16, 4, 7169);
+  const Matrix wide_x(DType::kBF16, 2, 7169);
+  Matrix y(DType::kBF16, 2, 4);
+  Matrix y_wide(DType::kBF16, 2, 5);
+  const LinearArgs good{.x = x.rows(), .weight = w.weight(), .y = y.rows()};
+  ops_.linear(good);
+  const auto refuse = [&](const char* argument, const auto& change) {
+    LinearArgs args = good;
+    change(args);
+    expect_refused([&] { ops_.linear(args); }, "linear", argument);
+  };
+  refuse("x is null", [](LinearArgs& a) { a.x.data = nullptr; });
+  refuse("x is F16", [](LinearArgs& a) { a.x.dtype = DType::kF16; });
+  refuse("x is of row stride", [](LinearArgs& a) { a.x.stride = 7; });
+  refuse("y is 5 columns", [&](LinearArgs& a) { a.y = y_wide.rows(); });
+  refuse("y is 1 rows", [](LinearArgs& a) { a.y.rows = 1; });
+  refuse("y is BF16 for x in F32", [](LinearArgs& a) { a.x.dtype = DType::kF32; });
+  refuse("weight is absent", [](LinearArgs& a) { a.weight.data = nullptr; });
+  refuse("weight is I32", [](LinearArgs& a) { a.weight.dtype = DType::kI32; });
+  refuse("without scales", [](LinearArgs& a) { a.weight.dtype = DType::kF8E4M3; });
+  refuse("linear_in_max", [&](LinearArgs& a) {
+    a.weight = wide.weight();
+    a.x = wide_x.rows();
+  });
+}
+
+}  // namespace
+}  // namespace dsv3::ops_test
