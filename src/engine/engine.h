@@ -1,0 +1,85 @@
+// The step: admit -> plan -> run -> commit over sequences that come, grow, generate and go.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+
+#include "base/allocator.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "engine/types.h"
+#include "model/pass.h"
+#include "text/tokenizer.h"
+
+namespace dsv3 {
+
+// What the engine is made of; all outlive it.
+struct EngineParts {
+  PassModel& model;
+  const Tokenizer* tokenizer;  // null: token mode, text verbs answer UNSUPPORTED
+  Clock& clock;
+  Log& log;
+  Allocator& allocator;
+};
+
+// Calling classes as in dsv3.h: ANY lock-free and signal-safe; SHARED any thread, short lock, never
+// waits for a pass; STEP one at a time (the caller holds the context's step gate: see StepGate).
+class Engine {
+ public:
+  Engine(const EngineParts& parts, const EngineOptions& options);
+  ~Engine();  // ends nothing loudly: no events, no callbacks except free_user_data
+  Engine(const Engine&) = delete;
+  Engine& operator=(const Engine&) = delete;
+
+  // --- ANY ---------------------------------------------------------------
+  void cancel_sequence(SequenceId id) noexcept;  // its running generation ends CANCELLED; else nothing
+  void cancel_all() noexcept;                    // the generations active now
+  void interrupt() noexcept;                     // step / run return early; ends nothing
+
+  // --- SHARED ------------------------------------------------------------
+  SequenceId sequence_create(const SequenceOptions& options);
+  // Waits for this sequence's running callback, never for the pass; inside its own callback it takes
+  // effect on return. No event.
+  void sequence_destroy(SequenceId id);
+  // All or nothing. LIMIT when tokens_left is too small, BUSY while it generates, INVALID_ARGUMENT
+  // naming the first id out of range.
+  void append_tokens(SequenceId id, std::span<const int32_t> tokens);
+  // Tokenizes and appends. `begin` adds BOS when the sequence is empty and the tokenizer asks for it.
+  void append_text(SequenceId id, std::string_view utf8, bool parse_special);
+  // Starts a generation; BUSY when one is active; INVALID_ARGUMENT on an empty sequence. Takes over
+  // options.user_data also when it throws (free_user_data is then called).
+  void generate(SequenceId id, GenerateOptions options);
+  // The oldest undelivered event of `id` (0 = of any sequence). False when there is none. The text of
+  // the event last taken from a sequence lives until the next call that names that sequence.
+  bool next_event(SequenceId id, Event* out);
+  uint32_t position(SequenceId id);     // tokens in the sequence: appended and generated
+  int32_t last_token(SequenceId id);    // -1 when it is empty
+  uint32_t tokens_left(SequenceId id);  // that may still be appended or generated
+  std::string sequence_error(SequenceId id);  // empty when none
+  void set_sequence_error(SequenceId id, std::string_view message);
+  bool sequence_exists(SequenceId id);
+  EngineStats stats();
+
+  // --- STEP --------------------------------------------------------------
+  // budget_us 0: one whole pass. Otherwise segments and passes until the budget is spent; overshoots
+  // by at most one segment. Events of push generations are delivered before it returns.
+  StepState step(uint64_t budget_us);
+  // Steps until idle, stalled, timeout (0 = none) or interrupt; wait_for_work sleeps while idle.
+  StepState run(uint64_t timeout_us, bool wait_for_work);
+  // Steps until the generation of `id` has delivered its end. Returns its finish reason.
+  FinishReason run_until_end(SequenceId id);
+  // Steps until the sequence's tokens are all in the cache, then FP32 logits [vocab] after the last.
+  void logits(SequenceId id, std::span<float> out);
+  // After a failure that makes the context FAULTED: every generation gets one ERROR event.
+  void fault(Status status, const std::string& message);
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace dsv3

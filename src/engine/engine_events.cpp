@@ -1,0 +1,187 @@
+// How drawn tokens become events, how generations end, and how events reach a callback.
+#include <algorithm>
+#include <new>
+#include <utility>
+
+#include "engine/engine_impl.h"
+
+namespace dsv3 {
+
+void Engine::Impl::append_token(Sequence& sequence, int32_t token, AttentionForm form) {
+  sequence.append(token, form);
+  const auto& eos = options.eos_tokens;
+  const bool ends_turn = std::find(eos.begin(), eos.end(), token) != eos.end();
+  sequence.channel =
+      ends_turn ? Channel::kAnswer : text_rules.channel_after(token, sequence.channel);
+}
+
+// The scheduler saw that the ring has room for all of this.
+void Engine::Impl::commit_token(Sequence& sequence, const SampleResult& result) {
+  const uint32_t position = sequence.token_count;
+  if (result.token < 0) {
+    finish_error(sequence, Status::kInternal, str("no finite logit at position ", position));
+    return;
+  }
+  const Generation& generation = sequence.generation;
+  const Channel channel = sequence.channel;
+  append_token(sequence, result.token, AttentionForm::kAbsorbed);
+  ++counts.tokens_generated;
+  if (generation.wants(kEventsToken)) {
+    Event event{.sequence = sequence.id, .kind = EventKind::kToken, .channel = channel};
+    event.token = result.token;
+    event.position = position;
+    event.logprob = result.logprob;
+    event.top_count = std::min(result.top_count, generation.options.top_logprobs);
+    std::copy_n(result.top_tokens, event.top_count, event.top_tokens);
+    std::copy_n(result.top_logprobs, event.top_count, event.top_logprobs);
+    sequence.storage.ring.push(event);
+  }
+  const FinishReason by_token =
+      finish_by_token(generation.options, options.eos_tokens, result.token);
+  const FinishReason reason = by_token == FinishReason::kNone
+                                  ? release_text(sequence, result.token)
+                                  : by_token;
+  if (by_token != FinishReason::kNone) {
+    sequence.generation.text.skip();
+    sequence.generation.text.flush();
+  }
+  push_text(sequence);
+  if (reason != FinishReason::kNone) {
+    finish(sequence, reason, Status::kOk, by_token == FinishReason::kNone ? -1 : result.token);
+  }
+}
+
+// Feeds the token's text; says whether a stop string or a limit ends the generation.
+FinishReason Engine::Impl::release_text(Sequence& sequence, int32_t token) {
+  Generation& generation = sequence.generation;
+  if (generation.text.feed(token)) return FinishReason::kStop;
+  FinishReason reason = FinishReason::kNone;
+  const uint32_t most = generation.options.max_tokens;
+  if (most != 0 && sequence.generated_count() >= most) {
+    reason = FinishReason::kMaxTokens;
+  } else if (sequence.tokens_left() == 0) {
+    reason = FinishReason::kContextFull;
+  }
+  if (reason != FinishReason::kNone && generation.text.flush()) return FinishReason::kStop;
+  return reason;
+}
+
+void Engine::Impl::push_text(Sequence& sequence) {
+  const TextPipeline& text = sequence.generation.text;
+  if (!sequence.generation.wants(kEventsText)) return;
+  std::string_view rest = text.pending();
+  while (!rest.empty()) {
+    const std::string_view part = text_event_part(rest);
+    sequence.storage.ring.push({.sequence = sequence.id,
+                                .kind = EventKind::kText,
+                                .channel = text.pending_channel()},
+                               part);
+    rest.remove_prefix(part.size());
+  }
+}
+
+// The one place where a generation ends. The ring always has a slot left for it.
+void Engine::Impl::finish(Sequence& sequence, FinishReason reason, Status status, int32_t token) {
+  Generation& generation = sequence.generation;
+  DSV3_ASSERT(sequence.is_running());
+  sequence.storage.ring.push({.sequence = sequence.id,
+                              .kind = EventKind::kEnd,
+                              .channel = sequence.channel,
+                              .finish = reason,
+                              .status = status,
+                              .token = token,
+                              .position = sequence.token_count,
+                              .generated = sequence.generated_count()});
+  cancels.end(sequence.id);
+  --counts.generations;
+  generation.finish = reason;
+  if (reason == FinishReason::kCancelled || reason == FinishReason::kError) {
+    sequence.wants_prefill = false;  // nobody waits for the rest of the prompt now
+  }
+  if (generation.is_push()) {
+    generation.phase = GenerationPhase::kEnding;
+  } else {
+    generation.phase = GenerationPhase::kNone;
+    garbage.push_back({UserData::taken_from(generation.options), SequenceStorage()});
+  }
+}
+
+void Engine::Impl::finish_error(Sequence& sequence, Status status, std::string_view message) {
+  finish(sequence, FinishReason::kError, status, -1);
+  try {
+    sequence.error = message;
+  } catch (const std::bad_alloc&) {
+    sequence.error.clear();  // the status in the event must do
+  }
+}
+
+void Engine::Impl::settle_cancel(Sequence& sequence) {
+  if (sequence.is_running() && cancels.is_requested(sequence.id, sequence.generation.serial)) {
+    finish(sequence, FinishReason::kCancelled, Status::kOk, -1);
+  }
+}
+
+void Engine::Impl::settle_cancels() {
+  for (const uint32_t slot : table.by_age()) settle_cancel(table.at(slot));
+}
+
+// Callbacks may create, destroy and generate, so every look at the table starts from the slot.
+void Engine::Impl::deliver() {
+  Lock lock(*this);
+  for (uint32_t slot = 0; slot < table.slots(); ++slot) {
+    for (;;) {
+      Sequence& sequence = table.at(slot);
+      const bool is_due = sequence.id != 0 && !sequence.is_zombie &&
+                          sequence.generation.phase != GenerationPhase::kNone &&
+                          sequence.generation.is_push() && !sequence.storage.ring.is_empty();
+      if (!is_due) break;
+      deliver_one(lock, sequence);
+    }
+  }
+}
+
+void Engine::Impl::deliver_one(Lock& lock, Sequence& sequence) {
+  Event event;
+  sequence.storage.ring.pop(&event, delivery_text);
+  Generation& generation = sequence.generation;
+  const EventCallback callback = generation.options.callback;
+  void* const user_data = generation.options.user_data;
+  UserData released;
+  if (event.kind == EventKind::kEnd) {
+    // Over before the callback runs: it may start the next generation.
+    generation.phase = GenerationPhase::kNone;
+    released = UserData::taken_from(generation.options);
+  }
+  callback_sequence = sequence.id;
+  callback_thread = std::this_thread::get_id();
+  lock.held.unlock();
+  const int32_t answer = callback(user_data, event);
+  released.run();
+  lock.held.lock();
+  // The sequence is still there: others wait to destroy it, and itself it only asks for it.
+  if (sequence.destroy_on_return) {
+    Garbage destroyed = destroy(sequence);
+    lock.held.unlock();
+    destroyed.user_data.run();
+    destroyed = Garbage();
+    lock.held.lock();
+  } else if (answer != 0 && event.kind != EventKind::kEnd) {
+    cancel_by_callback(sequence);
+  }
+  callback_sequence = 0;
+  callback_thread = std::thread::id();
+  callback_returned.notify_all();
+}
+
+// No more text or tokens; one END. If the generation has ended meanwhile, its real reason stands.
+void Engine::Impl::cancel_by_callback(Sequence& sequence) {
+  EventRing& ring = sequence.storage.ring;
+  if (sequence.is_running()) {
+    ring.clear();
+    finish(sequence, FinishReason::kCancelled, Status::kOk, -1);
+  } else {
+    ring.keep_last();
+  }
+}
+
+}  // namespace dsv3

@@ -1,0 +1,78 @@
+#include "engine/sequence.h"
+
+#include <algorithm>
+
+#include "base/checked.h"
+
+namespace dsv3 {
+namespace {
+
+constexpr uint32_t kWordBits = 64;
+
+}  // namespace
+
+SequenceStorage::SequenceStorage(Allocator& allocator, uint32_t tokens_max_in, uint32_t events_max)
+    : tokens_max(tokens_max_in) {
+  uint64_t bytes = 0;
+  carve(Carver(), events_max, &bytes);
+  block = Block(allocator, bytes, "sequence");
+  carve(Carver(block), events_max, &bytes);
+  std::fill_n(generated, ceil_div(tokens_max, kWordBits), uint64_t{0});
+}
+
+void SequenceStorage::carve(Carver carver, uint32_t events_max, uint64_t* bytes) {
+  tokens = carver.take<int32_t>(tokens_max);
+  generated = carver.take<uint64_t>(ceil_div(tokens_max, kWordBits));
+  pages = carver.take<int32_t>(ceil_div(tokens_max, kPageTokens));
+  taken_text = carver.take<char>(kEventTextBytes);
+  ring.carve(carver, events_max);
+  *bytes = carver.bytes();
+}
+
+bool Sequence::is_blocked(const TextRules& rules) const {
+  return is_running() && !storage.ring.has_room(pass_events_max(generation.options, rules));
+}
+
+void Sequence::append(int32_t token, AttentionForm form) {
+  DSV3_ASSERT(token_count < storage.tokens_max);
+  const uint64_t bit = uint64_t{1} << (token_count % kWordBits);
+  uint64_t& word = storage.generated[token_count / kWordBits];
+  word = form == AttentionForm::kAbsorbed ? word | bit : word & ~bit;
+  storage.tokens[token_count++] = token;
+}
+
+AttentionForm Sequence::form(uint32_t index) const {
+  const uint64_t word = storage.generated[index / kWordBits];
+  return (word >> (index % kWordBits) & 1) != 0 ? AttentionForm::kAbsorbed
+                                                : AttentionForm::kUnabsorbed;
+}
+
+uint32_t Sequence::form_end(uint32_t begin, uint32_t end) const {
+  uint32_t at = begin + 1;
+  while (at < end && form(at) == form(begin)) ++at;
+  return at;
+}
+
+SampleRow Sequence::sample_row(uint32_t vocab_limit) const {
+  const Sampling& sampling = generation.options.sampling;
+  SampleRow row;
+  row.position = token_count;
+  row.seed = sampling.seed;
+  row.temperature = sampling.temperature;
+  row.top_k = sampling.top_k;
+  row.top_p = sampling.top_p;
+  row.min_p = sampling.min_p;
+  row.repetition_penalty = sampling.repetition_penalty;
+  row.presence_penalty = sampling.presence_penalty;
+  row.frequency_penalty = sampling.frequency_penalty;
+  row.history = storage.tokens;
+  row.history_count = token_count;
+  row.generated_begin = generation.token_begin;
+  row.biases = generation.options.biases.data();
+  row.bias_count = static_cast<uint32_t>(generation.options.biases.size());
+  row.vocab_limit = vocab_limit;
+  row.top_logprobs = generation.options.top_logprobs;
+  return row;
+}
+
+}  // namespace dsv3

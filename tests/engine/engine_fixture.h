@@ -1,0 +1,74 @@
+// An engine on a fake model and a fake clock, and what tests do with it again and again.
+#pragma once
+
+#include <gtest/gtest.h>
+
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/allocator.h"
+#include "base/log.h"
+#include "engine/engine.h"
+#include "engine/fake_model.h"
+#include "engine/tiny_tokenizer.h"
+
+namespace dsv3::test {
+
+struct EngineConfig {
+  uint32_t rows_max = 32;
+  uint32_t slots = 8;
+  uint32_t page_count = 64;
+  uint32_t positions_max = 1024;
+  uint32_t prefill_tokens_max = 0;
+  OutOfPagesPolicy policy = OutOfPagesPolicy::kPreempt;
+  bool has_tokenizer = true;
+  bool adds_bos = false;
+};
+
+// What a generation said, in order.
+struct Heard {
+  std::string text;       // of the answer
+  std::string reasoning;
+  std::vector<int32_t> tokens;
+  uint32_t prefill_done = 0;
+  uint32_t ends = 0;
+  uint32_t after_end = 0;  // events that came after END
+  Event end;
+
+  void hear(const Event& event);
+};
+
+struct TestEngine {
+  explicit TestEngine(const EngineConfig& config = EngineConfig());
+
+  SequenceId create(std::string_view prompt = {}, uint32_t events_max = 64);
+  void append(SequenceId id, std::string_view bytes);  // one token per byte
+  // Takes everything that is there now.
+  void drain(SequenceId id, Heard* heard);
+  // Steps and drains until the generation ended.
+  Heard finish(SequenceId id);
+  // The usual: pull, text and tokens.
+  static GenerateOptions options(uint32_t max_tokens = 0);
+
+  FakeClock clock;
+  FakeModel model;
+  std::unique_ptr<Tokenizer> tokenizer;
+  Allocator allocator;
+  Log log;
+  Engine engine;
+};
+
+// The status and message that a call fails with; OK and empty when it succeeds.
+template <typename Call>
+Error error_of(const Call& call) {
+  try {
+    call();
+  } catch (const Error& error) {
+    return error;
+  }
+  return Error(Status::kOk, "");
+}
+
+}  // namespace dsv3::test

@@ -1,0 +1,244 @@
+// Goal: one sequence streams exactly what the model draws, as whole text with one END. Method: a fake
+// model with a hash or a script for a mind.
+#include "engine/engine_fixture.h"
+
+namespace dsv3::test {
+namespace {
+
+std::vector<int32_t> bytes_of(std::string_view text) {
+  std::vector<int32_t> out;
+  for (const char byte : text) out.push_back(static_cast<uint8_t>(byte));
+  return out;
+}
+
+// Positions from `begin` on draw these bytes, then EOS.
+void script(TestEngine& test, uint32_t begin, std::vector<int32_t> tokens) {
+  test.model.script.assign(begin, 'p');
+  test.model.script.insert(test.model.script.end(), tokens.begin(), tokens.end());
+  test.model.script.resize(test.model.script.size() + 64, kTinyEos);
+}
+
+TEST(EngineStream, StreamsTextThenEnd) {
+  TestEngine test;
+  script(test, 5, bytes_of("hello world"));
+  const SequenceId id = test.create("abcde");
+  test.engine.generate(id, TestEngine::options());
+  const Heard heard = test.finish(id);
+  EXPECT_EQ(heard.text, "hello world");
+  EXPECT_EQ(heard.end.finish, FinishReason::kEos);
+  EXPECT_EQ(heard.end.token, kTinyEos);
+  EXPECT_EQ(heard.end.generated, 12u);
+  EXPECT_EQ(heard.end.position, 17u);
+  EXPECT_EQ(test.engine.position(id), 17u);
+  EXPECT_EQ(heard.tokens.size(), 12u);
+  EXPECT_EQ(test.engine.step(0), StepState::kIdle);
+}
+
+TEST(EngineStream, DrawsFollowTheHashOfTokensAndForms) {
+  TestEngine test;
+  const std::string prompt(100, 'q');  // several chunks and pages
+  const SequenceId id = test.create(prompt);
+  test.engine.generate(id, TestEngine::options(150));
+  const Heard heard = test.finish(id);
+  uint64_t hash = 0x1234567;
+  for (const char byte : prompt) hash = FakeModel::fold(hash, byte, AttentionForm::kUnabsorbed);
+  SampleRow row;
+  row.position = 100;
+  for (const int32_t token : heard.tokens) {
+    ASSERT_EQ(token, test.model.draw(hash, row)) << "at position " << row.position;
+    hash = FakeModel::fold(hash, token, AttentionForm::kAbsorbed);
+    ++row.position;
+  }
+  EXPECT_GT(heard.tokens.size(), 1u);
+}
+
+TEST(EngineStream, SecondTurnContinues) {
+  TestEngine test;
+  script(test, 2, bytes_of("one"));
+  const SequenceId id = test.create("ab");
+  test.engine.generate(id, TestEngine::options());
+  EXPECT_EQ(test.finish(id).text, "one");
+  test.append(id, "cd");
+  script(test, 8, bytes_of("two"));
+  test.engine.generate(id, TestEngine::options());
+  const Heard heard = test.finish(id);
+  EXPECT_EQ(heard.text, "two");
+  EXPECT_EQ(heard.end.position, 12u);
+}
+
+TEST(EngineStream, GenerationWithoutNewTokensNeedsNoRows) {
+  TestEngine test;
+  test.model.draws_eos = false;
+  const SequenceId id = test.create("abc");
+  EXPECT_EQ(test.engine.step(0), StepState::kIdle);  // eager prefill
+  test.engine.generate(id, TestEngine::options(1));
+  const Heard heard = test.finish(id);
+  EXPECT_EQ(test.model.rows_last, 0u);
+  EXPECT_EQ(heard.tokens.size(), 1u);
+  EXPECT_EQ(heard.end.finish, FinishReason::kMaxTokens);
+}
+
+TEST(EngineStream, StopStringLeaksNothing) {
+  TestEngine test;
+  script(test, 1, bytes_of("say stop now"));
+  const SequenceId id = test.create("a");
+  GenerateOptions options = TestEngine::options();
+  options.stop_strings = {" stop"};
+  test.engine.generate(id, options);
+  const Heard heard = test.finish(id);
+  EXPECT_EQ(heard.text, "say");
+  EXPECT_EQ(heard.end.finish, FinishReason::kStop);
+  EXPECT_EQ(heard.end.token, -1);
+  EXPECT_EQ(heard.end.position, 1u + 8u);  // its tokens stay
+}
+
+TEST(EngineStream, HeldBackTextComesBeforeEnd) {
+  TestEngine test;
+  script(test, 1, bytes_of("st"));
+  const SequenceId id = test.create("a");
+  GenerateOptions options = TestEngine::options();
+  options.stop_strings = {"stop"};
+  test.engine.generate(id, options);
+  const Heard heard = test.finish(id);
+  EXPECT_EQ(heard.text, "st");
+  EXPECT_EQ(heard.after_end, 0u);
+}
+
+TEST(EngineStream, StopTokenHasNoText) {
+  TestEngine test;
+  script(test, 1, bytes_of("ab.c"));
+  const SequenceId id = test.create("a");
+  GenerateOptions options = TestEngine::options();
+  options.stop_tokens = {'.'};
+  test.engine.generate(id, options);
+  const Heard heard = test.finish(id);
+  EXPECT_EQ(heard.text, "ab");
+  EXPECT_EQ(heard.end.finish, FinishReason::kStop);
+  EXPECT_EQ(heard.end.token, '.');
+}
+
+TEST(EngineStream, TextIsWholeUtf8) {
+  TestEngine test;
+  script(test, 1, {0xE4, 0xB8, 0x96, 'x', 0xE4, 0xB8});  // one whole, one cut character
+  const SequenceId id = test.create("a");
+  test.engine.generate(id, TestEngine::options(6));
+  EXPECT_EQ(test.finish(id).text, "\xE4\xB8\x96x\xEF\xBF\xBD");
+}
+
+TEST(EngineStream, LongTokenIsSplitOverEvents) {
+  TestEngine test;
+  script(test, 1, {kTinyWordLast});
+  const SequenceId id = test.create("a");
+  test.engine.generate(id, TestEngine::options());
+  EXPECT_EQ(test.finish(id).text, std::string(1500, 'x'));
+}
+
+TEST(EngineStream, ThinkTagsSwitchTheChannel) {
+  TestEngine test;
+  std::vector<int32_t> tokens = {kTinyThink, 'h', 'm', kTinyThinkEnd, 'o', 'k'};
+  script(test, 1, tokens);
+  const SequenceId id = test.create("a");
+  test.engine.generate(id, TestEngine::options());
+  const Heard heard = test.finish(id);
+  EXPECT_EQ(heard.reasoning, "hm");
+  EXPECT_EQ(heard.text, "ok");
+}
+
+TEST(EngineStream, PromptMayOpenTheReasoning) {
+  TestEngine test;
+  script(test, 2, {'h', 'm', kTinyThinkEnd, 'o', 'k'});
+  const SequenceId id = test.create("a");
+  test.engine.append_tokens(id, std::vector<int32_t>{kTinyThink});
+  test.engine.generate(id, TestEngine::options());
+  const Heard heard = test.finish(id);
+  EXPECT_EQ(heard.reasoning, "hm");
+  EXPECT_EQ(heard.text, "ok");
+}
+
+TEST(EngineStream, ContextFull) {
+  EngineConfig config;
+  config.positions_max = 20;
+  TestEngine test(config);
+  test.model.draws_eos = false;
+  const SequenceId id = test.create("0123456789");
+  EXPECT_EQ(test.engine.tokens_left(id), 10u);
+  test.engine.generate(id, TestEngine::options());
+  EXPECT_EQ(test.finish(id).end.finish, FinishReason::kContextFull);
+  EXPECT_EQ(test.engine.tokens_left(id), 0u);
+  test.engine.generate(id, TestEngine::options());  // nothing fits any more
+  const Heard heard = test.finish(id);
+  EXPECT_EQ(heard.end.finish, FinishReason::kContextFull);
+  EXPECT_EQ(heard.end.generated, 0u);
+}
+
+TEST(EngineStream, PrefillProgressReachesTheTotal) {
+  TestEngine test;
+  const SequenceId id = test.create(std::string(100, 'q'));
+  GenerateOptions options = TestEngine::options(1);
+  options.events |= kEventsPrefill;
+  test.engine.generate(id, options);
+  EXPECT_EQ(test.finish(id).prefill_done, 100u);
+}
+
+TEST(EngineStream, NoFiniteLogitEndsOnlyThatSequence) {
+  TestEngine test;
+  test.model.draws_eos = false;
+  test.model.nan_position = 7;
+  const SequenceId bad = test.create("abc");
+  const SequenceId good = test.create("0123456789");
+  test.engine.generate(bad, TestEngine::options(20));
+  test.engine.generate(good, TestEngine::options(20));
+  const Heard heard = test.finish(bad);
+  EXPECT_EQ(heard.end.finish, FinishReason::kError);
+  EXPECT_EQ(heard.end.status, Status::kInternal);
+  EXPECT_EQ(test.engine.sequence_error(bad), "no finite logit at position 7");
+  EXPECT_EQ(test.finish(good).end.finish, FinishReason::kMaxTokens);
+}
+
+TEST(EngineStream, BosComesOnceBeforeText) {
+  EngineConfig config;
+  config.adds_bos = true;
+  TestEngine test(config);
+  const SequenceId id = test.create();
+  test.engine.append_text(id, "ab", false);
+  EXPECT_EQ(test.engine.position(id), 3u);
+  test.engine.append_text(id, "<eos>", true);
+  EXPECT_EQ(test.engine.position(id), 4u);
+}
+
+TEST(EngineStream, LogitsFollowTheLastToken) {
+  TestEngine test;
+  const SequenceId id = test.create(std::string(70, 'q'));
+  std::vector<float> logits(kTinyVocab);
+  test.engine.logits(id, logits);
+  uint64_t hash = 0x1234567;
+  for (int i = 0; i < 70; ++i) hash = FakeModel::fold(hash, 'q', AttentionForm::kUnabsorbed);
+  for (uint32_t i = 0; i < kTinyVocab; ++i) ASSERT_EQ(logits[i], FakeModel::logit(hash, i));
+  std::vector<float> again(kTinyVocab);
+  test.engine.logits(id, again);
+  EXPECT_EQ(logits, again);
+  test.append(id, "x");
+  test.engine.logits(id, again);
+  EXPECT_NE(logits, again);
+  EXPECT_EQ(test.model.defect, "");
+}
+
+TEST(EngineStream, BlockingGenerateReturnsTheReason) {
+  TestEngine test;
+  script(test, 1, bytes_of("hi"));
+  const SequenceId id = test.create("a");
+  Heard heard;
+  GenerateOptions options = TestEngine::options();
+  options.user_data = &heard;
+  options.callback = [](void* data, const Event& event) {
+    static_cast<Heard*>(data)->hear(event);
+    return 0;
+  };
+  test.engine.generate(id, options);
+  EXPECT_EQ(test.engine.run_until_end(id), FinishReason::kEos);
+  EXPECT_EQ(heard.text, "hi");
+  EXPECT_EQ(heard.ends, 1u);
+}
+
+}  // namespace
+}  // namespace dsv3::test
