@@ -1,0 +1,202 @@
+#include "api/context_load.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "base/platform.h"
+
+namespace dsv3 {
+namespace {
+
+// A model's tokenizer as tables in memory, beside its file's text; threads' stacks come on top.
+constexpr uint64_t kOverheadBytes = 8u << 20;
+constexpr uint64_t kTokenizerBytesPerFileByte = 4;
+constexpr uint64_t kThreadBytes = 64u << 10;
+
+std::unique_ptr<FileSource> make_source(const LoadParts& parts) {
+  const ContextOptions& options = parts.options;
+  switch (options.source) {
+    case ModelSource::kIo:
+      return std::make_unique<IoSource>(parts.hooks.io_callbacks());
+    case ModelSource::kMemory:
+      return std::make_unique<MemorySource>(options.memory_files);
+    case ModelSource::kFolder:
+      break;
+  }
+  return std::make_unique<FolderSource>(options.model_path, options.follow_links);
+}
+
+std::unique_ptr<ModelLoader> make_loader(const LoadParts& parts, CpuMachine& machine) {
+  return std::make_unique<ModelLoader>(
+      make_source(parts), parts.options.model,
+      ModelLoader::Parts{.device = machine.device, .ops = *machine.ops, .clock = parts.clock});
+}
+
+SamplingDefaults sampling_defaults(const GenerationDefaults& file) {
+  SamplingDefaults out;
+  if (file.do_sample.value_or(false))
+    out.temperature = static_cast<float>(file.temperature.value_or(1.0));
+  out.top_p = static_cast<float>(file.top_p.value_or(1.0));
+  out.min_p = static_cast<float>(file.min_p.value_or(0.0));
+  out.repetition_penalty = static_cast<float>(file.repetition_penalty.value_or(1.0));
+  out.top_k = static_cast<int32_t>(std::min<uint32_t>(file.top_k.value_or(0), INT32_MAX));
+  return out;
+}
+
+void check_cache_dtype(const std::optional<DType>& wanted, DType found) {
+  if (!wanted.has_value() || *wanted == found) return;
+  fail(Status::kUnsupported, "cache_dtype is ", dtype_name(*wanted), ", this model computes in ",
+       dtype_name(found), " and its cache is the same");
+}
+
+}  // namespace
+
+CpuMachine::CpuMachine(const LoadParts& parts, const ThreadPoolOptions& threads)
+    : device(parts.allocator) {
+  pool.emplace(threads);
+  workers_max = pool->workers();
+  ops = make_cpu_ops(*pool, parts.allocator, parts.options.cpu_level);
+}
+
+LoadingModel::LoadingModel(const LoadParts& parts)
+    : parts_(parts), running_(std::make_unique<RunningModel>()) {
+  running_->machine = std::make_unique<CpuMachine>(parts, thread_pool_options(parts.hooks));
+  loader_ = make_loader(parts, *running_->machine);
+}
+
+bool LoadingModel::step() {
+  constexpr uint64_t kOnePieceUs = 1;
+  if (!has_weights_) {
+    if (!loader_->step(kOnePieceUs)) return false;
+    running_->model = loader_->take();
+    check_cache_dtype(parts_.options.cache_dtype, running_->model->cache_dtype);
+    has_weights_ = true;
+    return false;
+  }
+  if (!has_text_) {
+    read_text();
+    has_text_ = true;
+    return false;
+  }
+  start_engine();
+  return true;
+}
+
+// A tokenizer that we do not know exactly is no failure: the model opens in token mode.
+void LoadingModel::read_text() {
+  RunningModel& running = *running_;
+  LoadedModel& model = *running.model;
+  if (model.tokenizer_json.empty()) {
+    running.no_text_reason = "tokenizer.json is missing: the model is open for tokens only";
+    return;
+  }
+  TokenizerLimits limits;
+  if (parts_.options.json_bytes_max != 0) {
+    limits.file_bytes_max = std::min(limits.file_bytes_max, parts_.options.json_bytes_max);
+  }
+  try {
+    running.tokenizer =
+        Tokenizer::from_json(model.tokenizer_json, model.tokenizer_config_json, limits);
+  } catch (const Error& error) {
+    if (error.status() != Status::kUnsupported) throw;
+    running.no_text_reason = error.message();
+    parts_.log.warn("token mode: ", error.message());
+    return;
+  }
+  const std::string& jinja = model.chat_template_jinja.empty() ? running.tokenizer->chat_template()
+                                                               : model.chat_template_jinja;
+  running.chat = detect_chat_template(jinja);
+  // The tables are made; the texts are not needed any more.
+  model.tokenizer_json = std::string();
+  model.tokenizer_config_json = std::string();
+  model.chat_template_jinja = std::string();
+}
+
+void LoadingModel::start_engine() {
+  RunningModel& running = *running_;
+  LoadedModel& model = *running.model;
+  EngineOptions options;
+  options.step_tokens_max = model.limits.rows_max;
+  options.out_of_pages = parts_.options.out_of_pages;
+  options.eos_tokens = model.config.eos_tokens;
+  if (running.tokenizer != nullptr) {
+    options.vocab_limit =
+        std::min(static_cast<uint32_t>(running.tokenizer->vocab_size()), model.limits.vocab);
+  }
+  running.sampling = sampling_defaults(model.defaults);
+  running.device_text = str("cpu ", cpu_level_name(parts_.options.cpu_level));
+  running.engine = std::make_unique<Engine>(EngineParts{.model = *model.transformer,
+                                                        .tokenizer = running.tokenizer.get(),
+                                                        .clock = parts_.clock,
+                                                        .log = parts_.log,
+                                                        .allocator = parts_.allocator},
+                                            options);
+  parts_.log.info("loaded ", model.checkpoint->description(), ": ", model.config.layers,
+                  " layers, vocabulary ", model.config.vocab, ", ", model.plan.weights_mapped,
+                  " bytes of weights mapped, ", model.plan.own(), " bytes taken, ",
+                  running.machine->ops->description());
+}
+
+dsv3_plan plan_load(const LoadParts& parts) {
+  // A pool that would ask somebody else: it knows its size and starts no thread.
+  const ThreadPoolOptions wanted = thread_pool_options(parts.hooks);
+  ThreadPoolOptions paper;
+  paper.host.run = [](void*, uint32_t, void (*)(void*, uint32_t, uint32_t), void*) {};
+  paper.host.workers_max = wanted.host.run != nullptr ? wanted.host.workers_max : wanted.threads;
+  CpuMachine machine(parts, paper);
+  const std::unique_ptr<ModelLoader> loader = make_loader(parts, machine);
+  dsv3_plan out = plan_to_abi(loader->plan(), parts.options.ceiling_bytes, loader->cache_tokens());
+  out.overhead_bytes += paper.host.workers_max * kThreadBytes;
+  return out;
+}
+
+dsv3_plan plan_to_abi(const MemoryPlan& plan, uint64_t ceiling_bytes, uint64_t cache_tokens) {
+  dsv3_plan out{};
+  out.struct_size = sizeof(out);
+  out.weights_mapped_bytes = plan.weights_mapped;
+  out.weights_copied_bytes = plan.weights_copied;
+  out.cache_bytes = plan.cache;
+  out.workspace_bytes = plan.activations + plan.scratch;
+  out.overhead_bytes = kOverheadBytes;
+  out.total_bytes = plan.own();
+  out.ceiling_bytes = ceiling_bytes;
+  out.cache_tokens = cache_tokens;
+  out.fits = ceiling_bytes == 0 || plan.own() <= ceiling_bytes ? 1 : 0;
+  return out;
+}
+
+ThreadPoolOptions thread_pool_options(HostHooks& hooks) {
+  const dsv3_threads& threads = hooks.threads();
+  ThreadPoolOptions out;
+  out.threads = threads.count != 0 ? threads.count : platform_processor_count();
+  out.affinity_mask = threads.affinity_mask;
+  out.host = hooks.parallel_for();
+  return out;
+}
+
+void rebuild_threads(CpuMachine& machine, const ThreadPoolOptions& wanted,
+                     const ThreadPoolOptions& fallback) {
+  const uint32_t workers = wanted.host.run != nullptr ? wanted.host.workers_max : wanted.threads;
+  if (workers > machine.workers_max) {
+    fail(Status::kLimit, "threads: found ", workers, ", wanted at most the ", machine.workers_max,
+         " that the model was loaded with: its scratch memory is made for these");
+  }
+  machine.pool.reset();
+  try {
+    machine.pool.emplace(wanted);
+    return;
+  } catch (const std::exception&) {
+    machine.pool.reset();
+  }
+  try {
+    machine.pool.emplace(fallback);
+  } catch (const std::exception&) {
+    machine.pool.emplace(ThreadPoolOptions{});
+    fail(Status::kOutOfMemory,
+         "cannot start the new threads nor the old ones again: the calling "
+         "thread computes alone");
+  }
+  fail(Status::kOutOfMemory, "cannot start ", workers - 1, " threads: the old ones go on");
+}
+
+}  // namespace dsv3

@@ -1,0 +1,86 @@
+// From options to a running engine: the only place that names devices and assembles the rooms.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "api/api_events.h"
+#include "api/api_options.h"
+#include "api/host_hooks.h"
+#include "base/thread_pool.h"
+#include "cpu/cpu_device.h"
+#include "engine/engine.h"
+#include "model/loader.h"
+#include "ops/ops.h"
+#include "text/chat.h"
+#include "text/tokenizer.h"
+
+namespace dsv3 {
+
+// What loading needs of its context; all outlive what is made from it.
+struct LoadParts {
+  const ContextOptions& options;
+  HostHooks& hooks;
+  Allocator& allocator;
+  Clock& clock;
+  Log& log;
+};
+
+// The CPU as a computer: memory, threads, operations. Stays where it is.
+struct CpuMachine {
+  CpuMachine(const LoadParts& parts, const ThreadPoolOptions& threads);
+
+  CpuDevice device;
+  // Rebuilt in place by set_threads: ops keep a reference to it.
+  std::optional<ThreadPool> pool;
+  uint32_t workers_max = 0;  // that ops have scratch memory for
+  std::unique_ptr<Ops> ops;
+};
+
+// A loaded model with its engine. Members in order of dependence.
+struct RunningModel {
+  std::unique_ptr<CpuMachine> machine;
+  std::unique_ptr<LoadedModel> model;
+  std::unique_ptr<Tokenizer> tokenizer;  // null: token mode
+  std::string no_text_reason;            // then
+  ChatTemplate chat = ChatTemplate::kNone;
+  SamplingDefaults sampling;
+  std::string device_text;
+  std::unique_ptr<Engine> engine;
+};
+
+// A load in slices.
+class LoadingModel {
+ public:
+  explicit LoadingModel(const LoadParts& parts);
+
+  // One piece; true when take() has the whole.
+  bool step();
+  LoadProgress progress() const { return loader_->progress(); }
+  std::unique_ptr<RunningModel> take() { return std::move(running_); }
+
+ private:
+  void read_text();
+  void start_engine();
+
+  const LoadParts parts_;
+  std::unique_ptr<RunningModel> running_;
+  std::unique_ptr<ModelLoader> loader_;
+  bool has_weights_ = false;
+  bool has_text_ = false;
+};
+
+// What a load would take; opens the files, starts no thread.
+dsv3_plan plan_load(const LoadParts& parts);
+dsv3_plan plan_to_abi(const MemoryPlan& plan, uint64_t ceiling_bytes, uint64_t cache_tokens);
+
+// How many threads, and whose.
+ThreadPoolOptions thread_pool_options(HostHooks& hooks);
+// Rebuilds the pool from hooks.threads(). On failure the old threads are back, or the calling
+// thread alone; OUT_OF_MEMORY says which.
+void rebuild_threads(CpuMachine& machine, const ThreadPoolOptions& wanted,
+                     const ThreadPoolOptions& fallback);
+
+}  // namespace dsv3
