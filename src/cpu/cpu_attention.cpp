@@ -28,10 +28,11 @@ void rotation(const Rope& rope, uint32_t position, uint32_t pairs, float* cosine
 // Adjacent pairs (spec §2.3), in place.
 void rotate(float* x, uint32_t pairs, const float* cosines, const float* sines) {
   for (uint32_t i = 0; i < pairs; ++i) {
-    const float even = x[2 * i];
-    const float odd = x[2 * i + 1];
-    x[2 * i] = even * cosines[i] - odd * sines[i];
-    x[2 * i + 1] = even * sines[i] + odd * cosines[i];
+    float* pair = x + size_t{2} * i;
+    const float even = pair[0];
+    const float odd = pair[1];
+    pair[0] = even * cosines[i] - odd * sines[i];
+    pair[1] = even * sines[i] + odd * cosines[i];
   }
 }
 
@@ -128,7 +129,7 @@ void CpuOps::do_mla_attend(const MlaAttendArgs& args) {
   check_spans("mla_attend", batch, args.pages);
   // Few rows: small groups, so that all workers have some; many rows: large ones, each walks the
   // cache.
-  const uint64_t even = uint64_t{batch.rows} * shape.heads / (4 * pool_.workers());
+  const uint64_t even = uint64_t{batch.rows} * shape.heads / (uint64_t{4} * pool_.workers());
   const auto group = static_cast<uint32_t>(std::clamp<uint64_t>(even, 1, kHeadGroupMax));
   const uint32_t groups = (shape.heads + group - 1) / group;
   uint32_t* begin = scratch_.span_tasks;
@@ -186,7 +187,7 @@ void expand_page(const AttendTask& task, int32_t page, uint32_t keys, const Pane
       const uint32_t count = std::min(kOutBlock, shape.nope_dim - o);
       panel.multiply(args.kv_b, first + o, count, rows, tile, kOutBlock);
       for (uint32_t i = 0; i < rows.count; ++i) {
-        panel.store(tile + i * kOutBlock, act, count,
+        panel.store(tile + size_t{i} * kOutBlock, act, count,
                     panel.scratch.keys + ((k + i) * key_width + o) * element);
       }
     }
@@ -233,7 +234,7 @@ void attend_page(const AttendTask& task, uint32_t page_begin, uint32_t keys, uin
   for (uint32_t i = 0; i < count; ++i) {
     const uint32_t position = task.span.position_begin + task.row_begin + begin + i;
     const uint32_t own_keys = std::min(keys, position + 1 - page_begin);
-    fold_page(panel.kernels, panel.scratch.scores + i * kPageTokens, own_keys, args.scale,
+    fold_page(panel.kernels, panel.scratch.scores + size_t{i} * kPageTokens, own_keys, args.scale,
               {.data = panel.scratch.values, .stride = shape.value_dim},
               state_of(panel.scratch, begin + i, shape.value_dim));
   }

@@ -95,7 +95,7 @@ void CpuOps::attend_absorbed(const AttendTask& task, const Panel& panel) const {
                     .cols = args.pages.width},
                    queries, scratch.scores, kPageTokens);
     for (uint32_t h = 0; h < task.head_count; ++h) {
-      fold_page(kernels_, scratch.scores + h * kPageTokens, keys, args.scale,
+      fold_page(kernels_, scratch.scores + size_t{h} * kPageTokens, keys, args.scale,
                 {.data = latents, .format = format, .stride = args.pages.width}, states[h]);
     }
   }

@@ -25,20 +25,14 @@ void CpuOps::multiply(const ConstRows& x, const Weight& weight, const Rows& y, b
   const uint32_t tasks = (weight.rows + outs - 1) / outs;
   run(tasks, [&](uint32_t task, uint32_t worker) {
     const Panel panel = this->panel(worker);
-    const uint32_t end = std::min(weight.rows, task * outs + outs);
+    const uint32_t first = task * outs;
+    const uint32_t count = std::min(outs, weight.rows - first);
     for (uint32_t r = 0; r < x.rows; r += kRowBlock) {
       PanelRows rows;
       rows.count = std::min(kRowBlock, x.rows - r);
       for (uint32_t i = 0; i < rows.count; ++i) rows.rows[i] = row_at(x, r + i);
       panel.prepare(rows, x.dtype, weight.cols, row_format(weight.dtype), exact);
-      for (uint32_t o = task * outs; o < end; o += kOutBlock) {
-        float tile[kRowBlock * kOutBlock];
-        const uint32_t count = std::min(kOutBlock, end - o);
-        panel.multiply(weight, o, count, rows, tile, kOutBlock);
-        for (uint32_t i = 0; i < rows.count; ++i) {
-          panel.store(tile + i * kOutBlock, y.dtype, count, row_at(y, r + i, o));
-        }
-      }
+      panel.multiply_into(weight, first, count, rows, {.rows = y, .first = r});
     }
   });
 }

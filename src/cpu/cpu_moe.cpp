@@ -6,6 +6,35 @@
 #include "cpu/cpu_ops_impl.h"
 
 namespace dsv3 {
+namespace {
+
+struct OutRange {
+  uint32_t first, count;
+};
+
+// out = act(silu(act(x gate^T)) * act(x up^T)) for a range of outputs of one expert.
+void gate_up(const Panel& panel, const ExpertWeights& weights, OutRange range,
+             const PanelRows& rows, const PanelOutput& out) {
+  const DType act = out.rows.dtype;
+  float gate[kRowBlock * kOutBlock];
+  float up[kRowBlock * kOutBlock];
+  const uint32_t end = range.first + range.count;
+  for (uint32_t o = range.first; o < end; o += kOutBlock) {
+    const uint32_t count = std::min(kOutBlock, end - o);
+    panel.multiply(weights.gate, o, count, rows, gate, kOutBlock);
+    panel.multiply(weights.up, o, count, rows, up, kOutBlock);
+    for (uint32_t i = 0; i < rows.count; ++i) {
+      float* g = gate + size_t{i} * kOutBlock;
+      float* u = up + size_t{i} * kOutBlock;
+      panel.round(g, act, count);
+      panel.round(u, act, count);
+      panel.kernels.silu_mul(g, u, count, g);
+      panel.store(g, act, count, out.at(i, o));
+    }
+  }
+}
+
+}  // namespace
 
 // Counting sort: expert_rows[expert_begin[e] .. expert_begin[e + 1]) are the pairs of expert e,
 // ascending; expert_active lists the experts that have any.
@@ -44,13 +73,12 @@ void CpuOps::do_expert_gate_up(const ExpertGateUpArgs& args) {
   check_limit("expert_gate_up", "experts_max", args.expert_count, scratch_.limits.experts_max);
   check_ids("expert_gate_up", "ids", args.ids, args.hidden.rows, args.expert_count);
   group_by_expert(args.ids, args.hidden.rows, args.expert_count);
-  const DType act = args.hidden.dtype;
   const auto body = [&](uint32_t expert, uint32_t first, uint32_t count, uint32_t worker) {
     const Panel panel = this->panel(worker);
     const ExpertWeights& weights = args.experts[expert];
     const uint32_t* pairs = scratch_.expert_rows;
     const uint32_t pairs_end = scratch_.expert_begin[expert + 1];
-    // Both weights of an expert have the dtype of one of them: rows are prepared for either.
+    // One copy of the rows serves both weights: in F32 if they should differ in dtype.
     const bool exact = weights.gate.dtype != weights.up.dtype;
     for (uint32_t p = scratch_.expert_begin[expert]; p < pairs_end; p += kRowBlock) {
       PanelRows rows;
@@ -59,21 +87,8 @@ void CpuOps::do_expert_gate_up(const ExpertGateUpArgs& args) {
         rows.rows[i] = row_at(args.x, pairs[p + i] / slots);
       }
       panel.prepare(rows, args.x.dtype, args.x.cols, row_format(weights.gate.dtype), exact);
-      for (uint32_t o = first; o < first + count; o += kOutBlock) {
-        float gate[kRowBlock * kOutBlock];
-        float up[kRowBlock * kOutBlock];
-        const uint32_t outs = std::min(kOutBlock, first + count - o);
-        panel.multiply(weights.gate, o, outs, rows, gate, kOutBlock);
-        panel.multiply(weights.up, o, outs, rows, up, kOutBlock);
-        for (uint32_t i = 0; i < rows.count; ++i) {
-          float* g = gate + i * kOutBlock;
-          float* u = up + i * kOutBlock;
-          panel.round(g, act, outs);
-          panel.round(u, act, outs);
-          kernels_.silu_mul(g, u, outs, g);
-          panel.store(g, act, outs, row_at(args.hidden, pairs[p + i], o));
-        }
-      }
+      gate_up(panel, weights, {first, count}, rows,
+              {.rows = args.hidden, .first = p, .ids = pairs});
     }
   };
   const uint64_t rows_each = args.hidden.rows / active_experts_ + 1;
@@ -96,14 +111,7 @@ void CpuOps::do_expert_down(const ExpertDownArgs& args) {
       rows.count = std::min(kRowBlock, pairs_end - p);
       for (uint32_t i = 0; i < rows.count; ++i) rows.rows[i] = row_at(args.hidden, pairs[p + i]);
       panel.prepare(rows, args.hidden.dtype, weight.cols, row_format(weight.dtype));
-      for (uint32_t o = first; o < first + count; o += kOutBlock) {
-        float tile[kRowBlock * kOutBlock];
-        const uint32_t outs = std::min(kOutBlock, first + count - o);
-        panel.multiply(weight, o, outs, rows, tile, kOutBlock);
-        for (uint32_t i = 0; i < rows.count; ++i) {
-          panel.store(tile + i * kOutBlock, args.y.dtype, outs, row_at(args.y, pairs[p + i], o));
-        }
-      }
+      panel.multiply_into(weight, first, count, rows, {.rows = args.y, .first = p, .ids = pairs});
     }
   };
   const uint64_t rows_each = args.hidden.rows / active_experts_ + 1;

@@ -3,16 +3,30 @@
 
 #include <utility>
 
+#if defined(__x86_64__)
+#  include <cpuid.h>
+#endif
+
 #include "base/error.h"
 #include "cpu/cpu_ops_impl.h"
 
 namespace dsv3 {
 namespace {
 
+#if defined(__x86_64__)
+// __builtin_cpu_supports does not know F16C in every compiler.
+bool processor_has_f16c() {
+  uint32_t eax = 0;
+  uint32_t ebx = 0;
+  uint32_t ecx = 0;
+  uint32_t edx = 0;
+  return __get_cpuid(1, &eax, &ebx, &ecx, &edx) != 0 && (ecx & bit_F16C) != 0;
+}
+#endif
+
 bool processor_has_avx2() {
 #if defined(__x86_64__)
-  return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
-         __builtin_cpu_supports("f16c");
+  return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && processor_has_f16c();
 #else
   return false;
 #endif

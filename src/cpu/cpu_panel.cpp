@@ -83,6 +83,18 @@ void Panel::multiply(const Weight& weight, uint32_t first, uint32_t outs, const 
   }
 }
 
+void Panel::multiply_into(const Weight& weight, uint32_t first, uint32_t outs,
+                          const PanelRows& rows, const PanelOutput& out) const {
+  float tile[kRowBlock * kOutBlock];
+  for (uint32_t o = first; o < first + outs; o += kOutBlock) {
+    const uint32_t count = std::min(kOutBlock, first + outs - o);
+    multiply(weight, o, count, rows, tile, kOutBlock);
+    for (uint32_t i = 0; i < rows.count; ++i) {
+      store(tile + size_t{i} * kOutBlock, out.rows.dtype, count, out.at(i, o));
+    }
+  }
+}
+
 void Panel::to_f32(const void* src, DType dtype, uint32_t count, float* dst) const {
   kernels.to_f32[static_cast<uint32_t>(row_format(dtype))](src, count, dst);
 }

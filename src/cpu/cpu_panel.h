@@ -28,6 +28,17 @@ struct PanelRows {
   bool is_f32 = false;
 };
 
+// Where the results of a panel go: row i is row first + i of `rows`, or ids[first + i].
+struct PanelOutput {
+  Rows rows;
+  uint32_t first = 0;
+  const uint32_t* ids = nullptr;
+
+  void* at(uint32_t i, uint32_t col) const {
+    return row_at(rows, ids != nullptr ? ids[first + i] : first + i, col);
+  }
+};
+
 // The loops of one worker: kernels of the level and the worker's own memory.
 struct Panel {
   const CpuKernels& kernels;
@@ -41,7 +52,10 @@ struct Panel {
   // y[r * y_stride + o] = rows[r] . weight row (first + o), o < outs.
   void multiply(const Weight& weight, uint32_t first, uint32_t outs, const PanelRows& rows,
                 float* y, uint64_t y_stride) const;
-  // The same for rows that are no weight: keys.
+  // The same, rounded once to the dtype of `out`, at columns first .. first + outs.
+  void multiply_into(const Weight& weight, uint32_t first, uint32_t outs, const PanelRows& rows,
+                     const PanelOutput& out) const;
+  // The same as multiply for rows that are no weight: keys.
   void multiply(const WeightRows& weight, const PanelRows& rows, float* y, uint64_t y_stride) const;
 
   void to_f32(const void* src, DType dtype, uint32_t count, float* dst) const;

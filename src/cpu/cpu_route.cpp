@@ -40,7 +40,7 @@ float group_score(const float* choice, uint32_t size) {
 void drop_groups(const RouterShape& shape, float* choice, float* scores, uint8_t* taken) {
   const uint32_t size = shape.experts / shape.groups;
   for (uint32_t g = 0; g < shape.groups; ++g) {
-    scores[g] = group_score(choice + g * size, size);
+    scores[g] = group_score(choice + size_t{g} * size, size);
     taken[g] = 0;
   }
   for (uint32_t i = 0; i < shape.groups_kept; ++i) {

@@ -25,6 +25,11 @@ struct Better {
   }
 };
 
+// Whether `a` comes after `b` in the ranking.
+bool is_later(const SampleCut& a, const SampleCut& b) {
+  return a.logit < b.logit || (a.logit == b.logit && a.token > b.token);
+}
+
 }  // namespace
 
 void RowSampler::load() {
@@ -93,53 +98,74 @@ uint32_t RowSampler::gather(float at_least) const {
 
 // Every filter keeps a first part of the ranking, so what they keep together is told by its last
 // token.
-SampleCut RowSampler::cut(float top) const {
+SampleCut RowSampler::cut(SampleCut best) const {
   const bool nucleus = row_.top_p < 1.0f;
   if (row_.top_k == 0 && !nucleus && row_.min_p <= 0.0f) return {.logit = -kInfinity};
   uint32_t count = gather(-kLargest);
-  const Better better{logits_};
   if (row_.top_k != 0 && row_.top_k < count) {
-    std::nth_element(order_, order_ + row_.top_k - 1, order_ + count, better);
+    std::nth_element(order_, order_ + row_.top_k - 1, order_ + count, Better{logits_});
     count = row_.top_k;
   }
-  if (nucleus) return cut_nucleus(count, top);
-  SampleCut cut{.logit = top, .token = 0};
-  bool found = false;
-  for (uint32_t i = 0; i < count; ++i) {
-    if (weight(logits_[order_[i]], top) < static_cast<double>(row_.min_p)) continue;
+  // The nucleus is taken last: it reorders the candidates.
+  const SampleCut by_weight = weight_cut(count, best);
+  if (!nucleus) return by_weight;
+  const SampleCut by_mass = nucleus_cut(count, best.logit);
+  return is_later(by_mass, by_weight) ? by_weight : by_mass;
+}
+
+// The last of the candidates with at least min_p times the largest probability; `best` always
+// stays.
+SampleCut RowSampler::weight_cut(uint32_t candidates, SampleCut best) const {
+  SampleCut cut = best;
+  for (uint32_t i = 0; i < candidates; ++i) {
     const SampleCut here{.logit = logits_[order_[i]], .token = order_[i]};
-    const bool later =
-        here.logit < cut.logit || (here.logit == cut.logit && here.token > cut.token);
-    if (!found || later) cut = here;
-    found = true;
+    if (!is_later(here, cut)) continue;
+    if (row_.min_p > 0.0f && weight(here.logit, best.logit) < static_cast<double>(row_.min_p)) {
+      continue;
+    }
+    cut = here;
   }
   return cut;
 }
 
-// The shortest ranked prefix of the candidates whose mass reaches top_p of theirs, cut by min_p.
-// Ranks are sorted in growing pieces: a nucleus is usually a few of many thousand tokens.
-SampleCut RowSampler::cut_nucleus(uint32_t candidates, float top) const {
+// The last of the shortest ranked prefix of the candidates whose mass reaches top_p of theirs. A
+// histogram over the logits finds the bin where it ends; only that bin is sorted.
+SampleCut RowSampler::nucleus_cut(uint32_t candidates, float top) const {
+  constexpr uint32_t kBins = 1024;
+  constexpr double kWeightless = 40.0;  // e^-40: all beyond share the last bin
+  double lowest = static_cast<double>(top);
+  for (uint32_t i = 0; i < candidates; ++i) {
+    lowest = std::min(lowest, static_cast<double>(logits_[order_[i]]));
+  }
+  const double range = std::min(static_cast<double>(top) - lowest,
+                                kWeightless * static_cast<double>(row_.temperature));
+  const double bins_per_logit = range > 0.0 ? kBins / range : 0.0;
+  const auto bin_of = [&](uint32_t token) {
+    const double distance = static_cast<double>(top) - static_cast<double>(logits_[token]);
+    return static_cast<uint32_t>(std::min(distance * bins_per_logit, kBins - 1.0));
+  };
+  double bins[kBins] = {};
   double total = 0.0;
-  for (uint32_t i = 0; i < candidates; ++i) total += weight(logits_[order_[i]], top);
+  for (uint32_t i = 0; i < candidates; ++i) {
+    const double own = weight(logits_[order_[i]], top);
+    bins[bin_of(order_[i])] += own;
+    total += own;
+  }
   const double wanted = static_cast<double>(row_.top_p) * total;
-  const Better better{logits_};
-  SampleCut cut;
   double mass = 0.0;
-  uint32_t sorted = 0;
-  for (uint32_t piece = 64; sorted < candidates; piece *= 4) {
-    const uint32_t end = std::min(candidates - sorted, piece) + sorted;
-    if (end < candidates) {
-      std::nth_element(order_ + sorted, order_ + end - 1, order_ + candidates, better);
-    }
-    std::sort(order_ + sorted, order_ + end, better);
-    for (; sorted < end; ++sorted) {
-      const uint32_t token = order_[sorted];
-      const double own = weight(logits_[token], top);
-      const bool is_first = sorted == 0;
-      if (!is_first && (mass >= wanted || own < static_cast<double>(row_.min_p))) return cut;
-      cut = {.logit = logits_[token], .token = token};
-      mass += own;
-    }
+  uint32_t last_bin = 0;
+  while (last_bin + 1 < kBins && mass + bins[last_bin] < wanted) mass += bins[last_bin++];
+
+  uint32_t count = 0;
+  for (uint32_t i = 0; i < candidates; ++i) {
+    if (bin_of(order_[i]) == last_bin) order_[count++] = order_[i];
+  }
+  std::sort(order_, order_ + count, Better{logits_});
+  SampleCut cut{.logit = -kInfinity};
+  for (uint32_t i = 0; i < count; ++i) {
+    if (i > 0 && mass >= wanted) break;
+    cut = {.logit = logits_[order_[i]], .token = order_[i]};
+    mass += weight(cut.logit, top);
   }
   return cut;
 }
@@ -210,7 +236,8 @@ SampleResult RowSampler::sample() {
   result.token = best();
   if (result.token >= 0 && row_.temperature > 0.0f) {
     const float top = logits_[result.token];
-    result.token = draw(cut(top), top);
+    const SampleCut best{.logit = top, .token = static_cast<uint32_t>(result.token)};
+    result.token = draw(cut(best), top);
   }
   report(result);
   return result;

@@ -32,8 +32,9 @@ class RowSampler {
   void penalise();
   void mask();  // bias, allowed set, vocabulary limit
   int32_t best() const;
-  SampleCut cut(float top) const;
-  SampleCut cut_nucleus(uint32_t candidates, float top) const;
+  SampleCut cut(SampleCut best) const;
+  SampleCut nucleus_cut(uint32_t candidates, float top) const;
+  SampleCut weight_cut(uint32_t candidates, SampleCut best) const;
   uint32_t gather(float at_least) const;
   double weight(float logit, float top) const;
   int32_t draw(const SampleCut& cut, float top) const;

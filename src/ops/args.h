@@ -1,8 +1,10 @@
-// The arguments of every operation: one struct per op, shapes in comments, pointers into device memory.
+// The arguments of every operation: one struct per op, shapes in comments, pointers into device
+// memory.
 //
-// Letters: T rows of the ragged batch, H hidden, N heads, dn/dr/dv nope, rope and value head widths,
-// Rq/Rkv query and latent rank, E experts, K experts per token, M expert width, V vocabulary.
-// "act" is the activation dtype of the context: BF16, or F32 for checkpoints stored in F32 or F16.
+// Letters: T rows of the ragged batch, H hidden, N heads, dn/dr/dv nope, rope and value head
+// widths, Rq/Rkv query and latent rank, E experts, K experts per token, M expert width, V
+// vocabulary. "act" is the activation dtype of the context: BF16, or F32 for checkpoints stored in
+// F32 or F16.
 #pragma once
 
 #include <cstdint>
@@ -12,9 +14,9 @@
 
 namespace dsv3 {
 
-inline constexpr uint32_t kPageTokens = 64;       // tokens per page of the latent cache
-inline constexpr uint32_t kBlock = 128;           // edge of an FP8 scale block (spec §4.3)
-inline constexpr uint32_t kTopLogprobsMax = 20;   // log-probabilities reported beside the chosen one
+inline constexpr uint32_t kPageTokens = 64;      // tokens per page of the latent cache
+inline constexpr uint32_t kBlock = 128;          // edge of an FP8 scale block (spec §4.3)
+inline constexpr uint32_t kTopLogprobsMax = 20;  // log-probabilities reported beside the chosen one
 
 // A matrix of activations: `rows` rows of `cols` elements, `stride` elements apart. BF16 or F32.
 struct Rows {
@@ -36,7 +38,8 @@ struct ConstRows {
   ConstRows(const void* data_in, DType dtype_in, uint32_t rows_in, uint32_t cols_in,
             uint64_t stride_in)
       : data(data_in), dtype(dtype_in), rows(rows_in), cols(cols_in), stride(stride_in) {}
-  ConstRows(const Rows& view)  // NOLINT(google-explicit-constructor): a view may lose its write right
+  ConstRows(
+      const Rows& view)  // NOLINT(google-explicit-constructor): a view may lose its write right
       : ConstRows(view.data, view.dtype, view.rows, view.cols, view.stride) {}
 };
 
@@ -46,32 +49,33 @@ struct Weight {
   DType dtype = DType::kBF16;  // BF16, F32, F16, F8E4M3
   uint32_t rows = 0;
   uint32_t cols = 0;
-  uint64_t stride = 0;             // elements between rows
-  const float* scales = nullptr;   // [ceil(rows/128), ceil(cols/128)], F8E4M3 only: multipliers
-  uint64_t scale_stride = 0;       // elements between rows of scales
+  uint64_t stride = 0;            // elements between rows
+  const float* scales = nullptr;  // [ceil(rows/128), ceil(cols/128)], F8E4M3 only: multipliers
+  uint64_t scale_stride = 0;      // elements between rows of scales
   bool present() const { return data != nullptr; }
 };
 
-// Which of the two exact forms of MLA a token uses. It is a property of the token's origin, never of
-// the batch it happens to be in (design §10): prompt tokens unabsorbed, generated tokens absorbed.
+// Which of the two exact forms of MLA a token uses. It is a property of the token's origin, never
+// of the batch it happens to be in (design §10): prompt tokens unabsorbed, generated tokens
+// absorbed.
 enum class AttentionForm : uint8_t { kUnabsorbed = 0, kAbsorbed = 1 };
 
 // Consecutive rows of one sequence, all of one form.
 struct BatchSpan {
   uint32_t row_begin = 0;
   uint32_t row_count = 0;
-  uint32_t position_begin = 0;     // of row_begin; row r attends keys 0 .. position_begin + r
+  uint32_t position_begin = 0;  // of row_begin; row r attends keys 0 .. position_begin + r
   AttentionForm form = AttentionForm::kUnabsorbed;
   const int32_t* pages = nullptr;  // [ceil((position_begin + row_count) / 64)] page numbers
 };
 
-// The ragged batch of one pass: prefill chunks, decoded tokens and drafts differ only in row counts.
-// Spans cover rows 0 .. rows-1 in order; two spans of one sequence stand in position order.
+// The ragged batch of one pass: prefill chunks, decoded tokens and drafts differ only in row
+// counts. Spans cover rows 0 .. rows-1 in order; two spans of one sequence stand in position order.
 struct Batch {
   uint32_t rows = 0;
-  const int32_t* tokens = nullptr;       // [rows]
-  const uint32_t* positions = nullptr;   // [rows]
-  const BatchSpan* spans = nullptr;      // [span_count]
+  const int32_t* tokens = nullptr;      // [rows]
+  const uint32_t* positions = nullptr;  // [rows]
+  const BatchSpan* spans = nullptr;     // [span_count]
   uint32_t span_count = 0;
 };
 
@@ -85,11 +89,11 @@ struct LatentPages {
 };
 
 struct MlaShape {
-  uint32_t heads = 0;         // N
-  uint32_t nope_dim = 0;      // dn
-  uint32_t rope_dim = 0;      // dr, even
-  uint32_t value_dim = 0;     // dv
-  uint32_t latent_rank = 0;   // Rkv
+  uint32_t heads = 0;        // N
+  uint32_t nope_dim = 0;     // dn
+  uint32_t rope_dim = 0;     // dr, even
+  uint32_t value_dim = 0;    // dv
+  uint32_t latent_rank = 0;  // Rkv
 };
 
 struct Rope {
@@ -111,21 +115,22 @@ struct AddNormArgs {
   Rows residual;  // [T, H], read and written
   Weight weight;  // [1, H]
   float eps = 1e-6f;
-  Rows out;       // [T, H]
+  Rows out;  // [T, H]
 };
 
-// out = act(w * x / sqrt(mean(x^2) + eps)) over the first weight.cols columns of x. out may alias x.
+// out = act(w * x / sqrt(mean(x^2) + eps)) over the first weight.cols columns of x. out may alias
+// x.
 struct RmsNormArgs {
   ConstRows x;    // [T, >= C]
   Weight weight;  // [1, C]
   float eps = 1e-6f;
-  Rows out;       // [T, C]
+  Rows out;  // [T, C]
 };
 
 // y = x W^T, FP32 accumulation, one rounding to y's dtype (act or F32). F8: the FP32 partial sum of
 // each 128 columns is multiplied by its block's scale (spec §4.5 without activation quantisation).
 struct LinearArgs {
-  ConstRows x;  // [T, in]
+  ConstRows x;    // [T, in]
   Weight weight;  // [out, in]
   Rows y;         // [T, out]
 };
@@ -136,44 +141,44 @@ struct MlaAppendArgs {
   MlaShape shape;
   Rope rope;
   Batch batch;
-  Rows q;               // [T, N*(dn+dr)], read and written
-  ConstRows z;          // [T, Rkv+dr]
-  Weight latent_norm;   // [1, Rkv]
+  Rows q;              // [T, N*(dn+dr)], read and written
+  ConstRows z;         // [T, Rkv+dr]
+  Weight latent_norm;  // [1, Rkv]
   float eps = 1e-6f;
   LatentPages pages;
 };
 
-// softmax(scale * q k^T) v over the cached latents of each row's sequence, causal; FP32 softmax, pages
-// ascending. Unabsorbed: keys and values are expanded through kv_b and rounded to act. Absorbed: the
-// query goes through W_UK and the result through W_UV (spec §2.5).
+// softmax(scale * q k^T) v over the cached latents of each row's sequence, causal; FP32 softmax,
+// pages ascending. Unabsorbed: keys and values are expanded through kv_b and rounded to act.
+// Absorbed: the query goes through W_UK and the result through W_UV (spec §2.5).
 struct MlaAttendArgs {
   MlaShape shape;
   Batch batch;
-  ConstRows q;         // [T, N*(dn+dr)], rotated
-  Weight kv_b;         // [N*(dn+dv), Rkv], per head W_UK then W_UV
+  ConstRows q;  // [T, N*(dn+dr)], rotated
+  Weight kv_b;  // [N*(dn+dv), Rkv], per head W_UK then W_UV
   LatentPages pages;
   float scale = 1.0f;  // spec §2.4 correction 2 included
   Rows out;            // [T, N*dv]
 };
 
 struct RouterShape {
-  uint32_t experts = 0;         // E
+  uint32_t experts = 0;            // E
   uint32_t experts_per_token = 0;  // K
-  uint32_t groups = 1;          // G, divides E
-  uint32_t groups_kept = 1;     // topk_group
-  bool normalise = true;        // norm_topk_prob
-  float scaling = 1.0f;         // routed_scaling_factor
+  uint32_t groups = 1;             // G, divides E
+  uint32_t groups_kept = 1;        // topk_group
+  bool normalise = true;           // norm_topk_prob
+  float scaling = 1.0f;            // routed_scaling_factor
 };
 
 // Spec §3.3: FP32 logits and sigmoid, the bias for selection only, dropped groups -inf, ties to the
 // lower index, NaN logits count as -inf. ids of a row are in descending selection score.
 struct RouteArgs {
   RouterShape shape;
-  ConstRows x;                    // [T, H]
-  Weight gate;                    // [E, H]
-  const float* bias = nullptr;    // [E] or null (all zero)
-  int32_t* ids = nullptr;         // [T, K]
-  float* weights = nullptr;       // [T, K], normalised and scaled
+  ConstRows x;                        // [T, H]
+  Weight gate;                        // [E, H]
+  const float* bias = nullptr;        // [E] or null (all zero)
+  int32_t* ids = nullptr;             // [T, K]
+  float* weights = nullptr;           // [T, K], normalised and scaled
   uint64_t* expert_tokens = nullptr;  // [E] load counters, added to; may be null
   uint32_t* nan_count = nullptr;      // added to for every NaN logit; may be null
 };
@@ -184,14 +189,15 @@ struct ExpertWeights {
   Weight down;  // [H, M]
 };
 
-// hidden[t*K + k, :] = act(silu(g) * u), g = act(x_t gate^T), u = act(x_t up^T) of expert ids[t, k].
+// hidden[t*K + k, :] = act(silu(g) * u), g = act(x_t gate^T), u = act(x_t up^T) of expert ids[t,
+// k].
 struct ExpertGateUpArgs {
   ConstRows x;                             // [T, H]
   const int32_t* ids = nullptr;            // [T, K], each in [0, expert_count)
   uint32_t experts_per_token = 0;          // K
   const ExpertWeights* experts = nullptr;  // [expert_count]
   uint32_t expert_count = 0;
-  Rows hidden;                             // [T*K, M]
+  Rows hidden;  // [T*K, M]
 };
 
 // y[t*K + k, :] = act(hidden[t*K + k, :] down^T) of expert ids[t, k].
@@ -201,10 +207,11 @@ struct ExpertDownArgs {
   uint32_t experts_per_token = 0;          // K
   const ExpertWeights* experts = nullptr;  // [expert_count]
   uint32_t expert_count = 0;
-  Rows y;                                  // [T*K, H]
+  Rows y;  // [T*K, H]
 };
 
-// out[t, :] = act( sum over k ascending of weights[t, k] * float(y[t*K + k, :]) + float(shared[t, :]) )
+// out[t, :] = act( sum over k ascending of weights[t, k] * float(y[t*K + k, :]) + float(shared[t,
+// :]) )
 struct ExpertCombineArgs {
   ConstRows y;                     // [T*K, H]
   const float* weights = nullptr;  // [T, K]
@@ -237,27 +244,27 @@ struct LogitBias {
 // How the token at `position` of one sequence is drawn. Order: penalties, bias, mask, temperature,
 // top-k, top-p, min-p, then the draw. Everything in FP32/FP64, ties to the lower token id.
 struct SampleRow {
-  uint32_t position = 0;            // of the token to draw: the counter of the random number
+  uint32_t position = 0;  // of the token to draw: the counter of the random number
   uint64_t seed = 0;
-  float temperature = 0.0f;         // 0 = greedy
-  uint32_t top_k = 0;               // 0 = off
-  float top_p = 1.0f;               // 1 = off; keeps the smallest set with probability >= top_p
-  float min_p = 0.0f;               // 0 = off; keeps p >= min_p * p_max
-  float repetition_penalty = 1.0f;  // every token of history, divided (> 0) or multiplied (< 0)
-  float presence_penalty = 0.0f;    // subtracted once for tokens of history[generated_begin ..)
-  float frequency_penalty = 0.0f;   // subtracted per occurrence there
-  const int32_t* history = nullptr;      // [history_count]
+  float temperature = 0.0f;          // 0 = greedy
+  uint32_t top_k = 0;                // 0 = off
+  float top_p = 1.0f;                // 1 = off; keeps the smallest set with probability >= top_p
+  float min_p = 0.0f;                // 0 = off; keeps p >= min_p * p_max
+  float repetition_penalty = 1.0f;   // every token of history, divided (> 0) or multiplied (< 0)
+  float presence_penalty = 0.0f;     // subtracted once for tokens of history[generated_begin ..)
+  float frequency_penalty = 0.0f;    // subtracted per occurrence there
+  const int32_t* history = nullptr;  // [history_count]
   uint32_t history_count = 0;
   uint32_t generated_begin = 0;
-  const LogitBias* biases = nullptr;     // [bias_count], tokens in [0, V)
+  const LogitBias* biases = nullptr;  // [bias_count], tokens in [0, V)
   uint32_t bias_count = 0;
-  const uint32_t* allowed = nullptr;     // bitset of V bits, or null = all
-  uint32_t vocab_limit = 0;              // ids >= this are never drawn; 0 = V (trap T43)
-  uint32_t top_logprobs = 0;             // <= kTopLogprobsMax
+  const uint32_t* allowed = nullptr;  // bitset of V bits, or null = all
+  uint32_t vocab_limit = 0;           // ids >= this are never drawn; 0 = V (trap T43)
+  uint32_t top_logprobs = 0;          // <= kTopLogprobsMax
 };
 
 struct SampleResult {
-  int32_t token = -1;    // -1: no token had a finite logit (NaN model output or everything masked)
+  int32_t token = -1;  // -1: no token had a finite logit (NaN model output or everything masked)
   uint32_t top_count = 0;
   float logprob = 0.0f;  // log softmax of the raw logits (before any of the above) at `token`
   int32_t top_tokens[kTopLogprobsMax] = {};
@@ -265,9 +272,9 @@ struct SampleResult {
 };
 
 struct SampleArgs {
-  ConstRows logits;                  // [R, V] F32; row i belongs to rows[i]; not modified
-  const SampleRow* rows = nullptr;   // [R]
-  SampleResult* results = nullptr;   // [R]
+  ConstRows logits;                 // [R, V] F32; row i belongs to rows[i]; not modified
+  const SampleRow* rows = nullptr;  // [R]
+  SampleResult* results = nullptr;  // [R]
 };
 
 }  // namespace dsv3

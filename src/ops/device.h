@@ -25,8 +25,9 @@ class Device {
   virtual Block allocate(uint64_t bytes, std::string_view what) = 0;
 
   // Makes a weight of a tensor [rows, cols] or [cols] in host memory that outlives the device, in
-  // place where reads_host_memory(). `scales` (F32 [ceil(rows/128), ceil(cols/128)]) only for F8E4M3.
-  // The caller has checked shapes and dtypes; misaligned bytes are the caller's to copy first.
+  // place where reads_host_memory(). `scales` (F32 [ceil(rows/128), ceil(cols/128)]) only for
+  // F8E4M3. The caller has checked shapes and dtypes; misaligned bytes are the caller's to copy
+  // first.
   virtual Weight load(const TensorView& tensor, const TensorView* scales) = 0;
 
   // Copies in device order. Host ranges must stay valid until synchronize().

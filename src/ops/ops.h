@@ -22,8 +22,9 @@ struct OpsLimits {
 };
 
 // One Ops belongs to one context and is called by one thread at a time. No call allocates after
-// reserve(). Every result element is computed by a sequence of operations that depends only on its own
-// row (STRICT, design §1.5): not on the number of rows, the split into passes, or the thread count.
+// reserve(). Every result element is computed by a sequence of operations that depends only on its
+// own row (STRICT, design §1.5): not on the number of rows, the split into passes, or the thread
+// count.
 class Ops {
  public:
   virtual ~Ops() = default;

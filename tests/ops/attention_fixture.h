@@ -18,7 +18,10 @@ class TestCache {
     bytes_.assign(size_t{page_count} * stride() * (dtype_bits(dtype) / 8), std::byte{0xff});
   }
   LatentPages pages() {
-    return {.data = bytes_.data(), .dtype = dtype_, .page_count = page_count_, .width = width_,
+    return {.data = bytes_.data(),
+            .dtype = dtype_,
+            .page_count = page_count_,
+            .width = width_,
             .page_stride = stride()};
   }
   void store(const std::vector<int32_t>& table, uint32_t position, const Matrix& from,
@@ -75,13 +78,15 @@ inline std::vector<int32_t> shuffled_pages(Random& random, uint32_t page_count) 
 }
 
 // How far one row of one head may be from the oracle. Errors of the scores (delta) change every
-// probability by at most a factor e^(2 delta); keys and values of the unabsorbed form are rounded to
-// act once; every sum adds the error of its length.
+// probability by at most a factor e^(2 delta); keys and values of the unabsorbed form are rounded
+// to act once; every sum adds the error of its length.
 class AttendBound {
  public:
   AttendBound(const reference::AttendArgs& args, DType act, AttentionForm form)
-      : args_(args), key_round_(form == AttentionForm::kUnabsorbed ? round_of(act) : 0.0),
-        absorbed_(form == AttentionForm::kAbsorbed), act_(act) {
+      : args_(args),
+        key_round_(form == AttentionForm::kUnabsorbed ? round_of(act) : 0.0),
+        absorbed_(form == AttentionForm::kAbsorbed),
+        act_(act) {
     const size_t keys = args.cache.size() / (args.latent + args.rope);
     for (size_t h = 0; h < args.heads; ++h) {
       for (size_t j = 0; j < keys; ++j) expand(h, j);
@@ -148,9 +153,9 @@ class AttendBound {
         score += q[args_.nope + i] * rope[i];
         turned += std::fabs(q[args_.nope + i] * rope[i]);
       }
-      const double absorbed_error =
-          (sum_error(static_cast<uint32_t>(args_.latent + args_.rope)) +
-           static_cast<double>(args_.nope + 2) * kRoundF32) * (through + turned);
+      const double absorbed_error = (sum_error(static_cast<uint32_t>(args_.latent + args_.rope)) +
+                                     static_cast<double>(args_.nope + 2) * kRoundF32) *
+                                    (through + turned);
       const double expanded_error =
           keyed + sum_error(static_cast<uint32_t>(dim)) * (direct + keyed + turned);
       const double error = absorbed_ ? absorbed_error : expanded_error;
@@ -177,9 +182,9 @@ class AttendBound {
         through += p * value(absolute_, h, j, args_.nope + d);
         moved += p * element_error(h, j, args_.nope + d);
       }
-      const double error =
-          absorbed_ ? (drift + sum_error(static_cast<uint32_t>(args_.latent))) * through
-                    : drift * plain + moved * (1.0 + drift);
+      const double error = absorbed_
+                               ? (drift + sum_error(static_cast<uint32_t>(args_.latent))) * through
+                               : drift * plain + moved * (1.0 + drift);
       const double own = out[(r * args_.heads + h) * args_.v + d];
       result.push_back(error + round_of(act_) * (std::fabs(own) + error) + 1e-36);
     }

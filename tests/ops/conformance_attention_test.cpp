@@ -1,5 +1,5 @@
-// Does attention over the paged cache give what the oracle gives over plain arrays? Both forms, odd and
-// true widths, page edges, NaN in every slot no row may touch.
+// Does attention over the paged cache give what the oracle gives over plain arrays? Both forms, odd
+// and true widths, page edges, NaN in every slot no row may touch.
 #include <limits>
 
 #include "ops/attention_fixture.h"
@@ -10,12 +10,12 @@ namespace {
 using AttentionConformance = Conformance;
 INSTANTIATE_TEST_SUITE_P(Cpu, AttentionConformance, ::testing::ValuesIn(all_ops()), ops_name);
 
-constexpr MlaShape kTiny{.heads = 1, .nope_dim = 1, .rope_dim = 2, .value_dim = 1,
-                         .latent_rank = 1};
-constexpr MlaShape kOdd{.heads = 3, .nope_dim = 33, .rope_dim = 6, .value_dim = 23,
-                        .latent_rank = 81};
-constexpr MlaShape kTrue{.heads = 1, .nope_dim = 128, .rope_dim = 64, .value_dim = 128,
-                         .latent_rank = 512};
+constexpr MlaShape kTiny{
+    .heads = 1, .nope_dim = 1, .rope_dim = 2, .value_dim = 1, .latent_rank = 1};
+constexpr MlaShape kOdd{
+    .heads = 3, .nope_dim = 33, .rope_dim = 6, .value_dim = 23, .latent_rank = 81};
+constexpr MlaShape kTrue{
+    .heads = 1, .nope_dim = 128, .rope_dim = 64, .value_dim = 128, .latent_rank = 512};
 
 struct Case {
   MlaShape shape;
@@ -26,7 +26,9 @@ struct Case {
 class AttendCase {
  public:
   AttendCase(Random& random, const Case& of, DType act, DType weight_dtype, AttentionForm form)
-      : case_(of), act_(act), form_(form),
+      : case_(of),
+        act_(act),
+        form_(form),
         keys_(of.position + of.rows),
         q_(Matrix::random(random, act, of.rows,
                           of.shape.heads * (of.shape.nope_dim + of.shape.rope_dim))),
@@ -42,23 +44,37 @@ class AttendCase {
 
   void check(Ops& ops, const std::string& what) {
     const MlaShape& shape = case_.shape;
-    const BatchSpan span{.row_begin = 0, .row_count = case_.rows,
-                         .position_begin = case_.position, .form = form_, .pages = table_.data()};
-    const auto scale = static_cast<float>(
-        1.5 / std::sqrt(static_cast<double>(shape.nope_dim + shape.rope_dim)));
+    const BatchSpan span{.row_begin = 0,
+                         .row_count = case_.rows,
+                         .position_begin = case_.position,
+                         .form = form_,
+                         .pages = table_.data()};
+    const auto scale =
+        static_cast<float>(1.5 / std::sqrt(static_cast<double>(shape.nope_dim + shape.rope_dim)));
     ops.mla_attend({.shape = shape,
-                    .batch = {.rows = case_.rows, .tokens = nullptr, .positions = nullptr,
-                              .spans = &span, .span_count = 1},
-                    .q = q_.rows(), .kv_b = kv_b_.weight(), .pages = cache_.pages(),
-                    .scale = scale, .out = out_.rows()});
+                    .batch = {.rows = case_.rows,
+                              .tokens = nullptr,
+                              .positions = nullptr,
+                              .spans = &span,
+                              .span_count = 1},
+                    .q = q_.rows(),
+                    .kv_b = kv_b_.weight(),
+                    .pages = cache_.pages(),
+                    .scale = scale,
+                    .out = out_.rows()});
     const Values query = q_.values();
     const Values cache = latents_.values();
     const Values kv_b = kv_b_.values();
-    const reference::AttendArgs args{
-        .query = query, .cache = cache, .kv_b = kv_b, .heads = shape.heads,
-        .nope = shape.nope_dim, .rope = shape.rope_dim, .v = shape.value_dim,
-        .latent = shape.latent_rank, .first_position = case_.position,
-        .scale = static_cast<double>(scale)};
+    const reference::AttendArgs args{.query = query,
+                                     .cache = cache,
+                                     .kv_b = kv_b,
+                                     .heads = shape.heads,
+                                     .nope = shape.nope_dim,
+                                     .rope = shape.rope_dim,
+                                     .v = shape.value_dim,
+                                     .latent = shape.latent_rank,
+                                     .first_position = case_.position,
+                                     .scale = static_cast<double>(scale)};
     const Values expected = form_ == AttentionForm::kAbsorbed ? reference::attend_absorbed(args)
                                                               : reference::attend_naive(args);
     const AttendBound bound(args, act_, form_);
@@ -80,7 +96,7 @@ class AttendCase {
 
 TEST_P(AttentionConformance, BothFormsMatchTheOracle) {
   Random random(11);
-  const Case cases[] = {{kTiny, 0, 1}, {kTiny, 64, 1},  {kOdd, 0, 64},  {kOdd, 63, 3},
+  const Case cases[] = {{kTiny, 0, 1}, {kTiny, 64, 1},  {kOdd, 0, 64}, {kOdd, 63, 3},
                         {kOdd, 0, 65}, {kOdd, 127, 33}, {kTrue, 70, 2}};
   for (const Case& one : cases) {
     for (const DType act : {DType::kBF16, DType::kF32}) {
@@ -99,8 +115,7 @@ TEST_P(AttentionConformance, BothFormsMatchTheOracle) {
 
 TEST_P(AttentionConformance, MoreRowsThanOneQueryBlock) {
   Random random(12);
-  const MlaShape shape{.heads = 1, .nope_dim = 8, .rope_dim = 4, .value_dim = 8,
-                       .latent_rank = 16};
+  const MlaShape shape{.heads = 1, .nope_dim = 8, .rope_dim = 4, .value_dim = 8, .latent_rank = 16};
   AttendCase(random, {shape, 30, 300}, DType::kF32, DType::kF32, AttentionForm::kUnabsorbed)
       .check(ops_, "300 rows");
 }
@@ -115,30 +130,49 @@ struct AppendCase {
   std::vector<BatchSpan> spans;
 
   AppendCase(Random& random, const MlaShape& of, DType dtype)
-      : shape(of), act(dtype),
+      : shape(of),
+        act(dtype),
         q(Matrix::random(random, dtype, 7, of.heads * (of.nope_dim + of.rope_dim))),
         z(Matrix::random(random, dtype, 7, of.latent_rank + of.rope_dim)),
         norm(Matrix::random(random, DType::kBF16, 1, of.latent_rank)),
         inv_freq(reference::rope_inv_freq({.dim = of.rope_dim, .theta = 10000.0})),
-        table_a{5, 0, 3}, table_b{1, 4}, positions{126, 127, 128, 129, 0, 64, 65} {
-    spans = {{.row_begin = 0, .row_count = 4, .position_begin = 126,
-              .form = AttentionForm::kUnabsorbed, .pages = table_a.data()},
-             {.row_begin = 4, .row_count = 1, .position_begin = 0,
-              .form = AttentionForm::kAbsorbed, .pages = table_b.data()},
-             {.row_begin = 5, .row_count = 2, .position_begin = 64,
-              .form = AttentionForm::kAbsorbed, .pages = table_b.data()}};
+        table_a{5, 0, 3},
+        table_b{1, 4},
+        positions{126, 127, 128, 129, 0, 64, 65} {
+    spans = {{.row_begin = 0,
+              .row_count = 4,
+              .position_begin = 126,
+              .form = AttentionForm::kUnabsorbed,
+              .pages = table_a.data()},
+             {.row_begin = 4,
+              .row_count = 1,
+              .position_begin = 0,
+              .form = AttentionForm::kAbsorbed,
+              .pages = table_b.data()},
+             {.row_begin = 5,
+              .row_count = 2,
+              .position_begin = 64,
+              .form = AttentionForm::kAbsorbed,
+              .pages = table_b.data()}};
   }
 
   MlaAppendArgs args(Rows q_rows, const LatentPages& pages) const {
     return {.shape = shape,
             .rope = {.inv_freq = inv_freq.data(), .magnitude = 1.25f},
-            .batch = {.rows = 7, .tokens = nullptr, .positions = positions.data(),
-                      .spans = spans.data(), .span_count = 3},
-            .q = q_rows, .z = z.rows(), .latent_norm = norm.weight(), .eps = 1e-6f,
+            .batch = {.rows = 7,
+                      .tokens = nullptr,
+                      .positions = positions.data(),
+                      .spans = spans.data(),
+                      .span_count = 3},
+            .q = q_rows,
+            .z = z.rows(),
+            .latent_norm = norm.weight(),
+            .eps = 1e-6f,
             .pages = pages};
   }
 
-  // Rotated values and their bound: two products and a sum in FP32, cos and sin rounded, one rounding.
+  // Rotated values and their bound: two products and a sum in FP32, cos and sin rounded, one
+  // rounding.
   void rotate(const Values& x, uint32_t position, Values& out, Values& bound) const {
     const std::vector<int32_t> at = {static_cast<int32_t>(position)};
     const Values turned = reference::rope(x, at, inv_freq, 1.25);
@@ -178,8 +212,7 @@ TEST_P(AttentionConformance, AppendRotatesQueriesAndStoresNormedLatents) {
       for (uint32_t r = 0; r < 7; ++r) {
         const Values row = one.z.row_values(r);
         const Values latent(row.begin(), row.begin() + shape.latent_rank);
-        Values wanted = reference::rms_norm(latent, one.norm.values(),
-                                            static_cast<double>(1e-6f));
+        Values wanted = reference::rms_norm(latent, one.norm.values(), static_cast<double>(1e-6f));
         Values limit;
         for (const double v : wanted) {
           limit.push_back(std::fabs(v) *
@@ -211,13 +244,17 @@ TEST_P(AttentionConformance, ANanQueryPoisonsItsRowOnly) {
     TestCache cache(DType::kBF16, 87, 2);
     for (uint32_t j = 0; j < 70; ++j) cache.store(table, j, latents, j);
     Matrix out(DType::kBF16, 4, 69);
-    const BatchSpan span{.row_begin = 0, .row_count = 4, .position_begin = 66, .form = form,
-                         .pages = table.data()};
-    ops_.mla_attend({.shape = kOdd,
-                     .batch = {.rows = 4, .tokens = nullptr, .positions = nullptr, .spans = &span,
-                               .span_count = 1},
-                     .q = q.rows(), .kv_b = kv_b.weight(), .pages = cache.pages(),
-                     .scale = 0.1f, .out = out.rows()});
+    const BatchSpan span{
+        .row_begin = 0, .row_count = 4, .position_begin = 66, .form = form, .pages = table.data()};
+    ops_.mla_attend(
+        {.shape = kOdd,
+         .batch =
+             {.rows = 4, .tokens = nullptr, .positions = nullptr, .spans = &span, .span_count = 1},
+         .q = q.rows(),
+         .kv_b = kv_b.weight(),
+         .pages = cache.pages(),
+         .scale = 0.1f,
+         .out = out.rows()});
     for (uint32_t r = 0; r < 4; ++r) {
       for (uint32_t c = 0; c < 69; ++c) {
         EXPECT_EQ(std::isnan(out.get(r, c)), r == 2 && c / 23 == 1) << r << ", " << c;
@@ -232,13 +269,22 @@ TEST_P(AttentionConformance, RefusesSpansAndPagesThatDoNotFit) {
   Matrix out(DType::kBF16, 2, 69);
   const std::vector<int32_t> table = {0, 2};
   TestCache cache(DType::kBF16, 87, 2);
-  BatchSpan span{.row_begin = 0, .row_count = 2, .position_begin = 0,
-                 .form = AttentionForm::kAbsorbed, .pages = table.data()};
+  BatchSpan span{.row_begin = 0,
+                 .row_count = 2,
+                 .position_begin = 0,
+                 .form = AttentionForm::kAbsorbed,
+                 .pages = table.data()};
   const MlaAttendArgs good{.shape = kOdd,
-                           .batch = {.rows = 2, .tokens = nullptr, .positions = nullptr,
-                                     .spans = &span, .span_count = 1},
-                           .q = q.rows(), .kv_b = kv_b.weight(), .pages = cache.pages(),
-                           .scale = 0.1f, .out = out.rows()};
+                           .batch = {.rows = 2,
+                                     .tokens = nullptr,
+                                     .positions = nullptr,
+                                     .spans = &span,
+                                     .span_count = 1},
+                           .q = q.rows(),
+                           .kv_b = kv_b.weight(),
+                           .pages = cache.pages(),
+                           .scale = 0.1f,
+                           .out = out.rows()};
   ops_.mla_attend(good);
   const auto refuse = [&](const char* argument, const auto& change) {
     MlaAttendArgs args = good;

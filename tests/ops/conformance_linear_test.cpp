@@ -1,5 +1,5 @@
-// Does linear give what plain double loops give? Every dtype pair, sizes from one to whole blocks and
-// edges, against the oracle within the rounding errors the formats allow.
+// Does linear give what plain double loops give? Every dtype pair, sizes from one to whole blocks
+// and edges, against the oracle within the rounding errors the formats allow.
 #include <cmath>
 #include <limits>
 
@@ -14,8 +14,8 @@ INSTANTIATE_TEST_SUITE_P(Cpu, LinearConformance, ::testing::ValuesIn(all_ops()),
 struct Size {
   uint32_t rows, in, out;
 };
-constexpr Size kSizes[] = {{1, 1, 1},      {1, 7, 3},      {3, 129, 5},   {5, 128, 130},
-                           {35, 200, 70},  {2, 2048, 9},   {1, 7168, 21}, {40, 300, 257},
+constexpr Size kSizes[] = {{1, 1, 1},      {1, 7, 3},    {3, 129, 5},   {5, 128, 130},
+                           {35, 200, 70},  {2, 2048, 9}, {1, 7168, 21}, {40, 300, 257},
                            {1, 384, 1000}, {4, 33, 136}};
 
 struct Pair {
@@ -73,8 +73,13 @@ TEST_P(LinearConformance, DecodesEveryF8CodeExactly) {
         for (uint32_t c = 0; c < 256; ++c) x.set(r, c, 1.0);
       }
       Matrix y(DType::kF32, rows, 256);
-      Weight weight{.data = codes.data(), .dtype = DType::kF8E4M3, .rows = 256, .cols = 256,
-                    .stride = 256, .scales = scales, .scale_stride = 2};
+      Weight weight{.data = codes.data(),
+                    .dtype = DType::kF8E4M3,
+                    .rows = 256,
+                    .cols = 256,
+                    .stride = 256,
+                    .scales = scales,
+                    .scale_stride = 2};
       ops_.linear({.x = x.rows(), .weight = weight, .y = y.rows()});
       for (uint32_t i = 0; i < 256; ++i) {
         const double wanted = static_cast<double>(e4m3_to_float(static_cast<uint8_t>(i))) *

@@ -54,12 +54,15 @@ TEST_P(RowsConformance, AddNormCarriesTheRoundedAndNormsTheExactSum) {
     for (const uint32_t width : kWidths) {
       const Matrix h = Matrix::random(random, act, 3, width, 2.0);
       const Matrix start = Matrix::random(random, act, 3, width, 30.0);
-      const Matrix weight = Matrix::random(random, width % 2 == 0 ? DType::kBF16 : DType::kF32, 1,
-                                           width);
+      const Matrix weight =
+          Matrix::random(random, width % 2 == 0 ? DType::kBF16 : DType::kF32, 1, width);
       Matrix residual = start;
       Matrix out(act, 3, width);
-      ops_.add_norm({.h = h.rows(), .residual = residual.rows(), .weight = weight.weight(),
-                     .eps = 1e-5f, .out = out.rows()});
+      ops_.add_norm({.h = h.rows(),
+                     .residual = residual.rows(),
+                     .weight = weight.weight(),
+                     .eps = 1e-5f,
+                     .out = out.rows()});
       const double eps = static_cast<double>(1e-5f);
       const auto expected = reference::add_norm(h.values(), start.values(), weight.values(), eps);
       // The sum of squares has only positive terms: its relative error is sum_error, halved by the
@@ -70,8 +73,11 @@ TEST_P(RowsConformance, AddNormCarriesTheRoundedAndNormsTheExactSum) {
                    "residual");
 
       Matrix untouched = start;
-      ops_.add_norm({.h = {}, .residual = untouched.rows(), .weight = weight.weight(),
-                     .eps = 1e-5f, .out = out.rows()});
+      ops_.add_norm({.h = {},
+                     .residual = untouched.rows(),
+                     .weight = weight.weight(),
+                     .eps = 1e-5f,
+                     .out = out.rows()});
       const Values alone = reference::rms_norm(start.values(), weight.values(), eps);
       expect_close(out.values(), alone, rounded(alone, act, steps), "without h");
       EXPECT_TRUE(untouched.same_bits(start));
@@ -156,23 +162,32 @@ TEST_P(RowsConformance, CopyRowsGathersAndScatters) {
     Matrix out(act, 6, 33);
     const std::vector<uint32_t> from = {5, 1, 3};
     const std::vector<uint32_t> to = {0, 4, 2};
-    ops_.copy_rows({.x = x.rows(), .x_rows = from.data(), .out = out.rows(),
-                    .out_rows = to.data(), .count = 3});
+    ops_.copy_rows({.x = x.rows(),
+                    .x_rows = from.data(),
+                    .out = out.rows(),
+                    .out_rows = to.data(),
+                    .count = 3});
     for (size_t i = 0; i < 3; ++i) EXPECT_TRUE(out.same_row(to[i], x, from[i]));
-    ops_.copy_rows({.x = x.rows(), .x_rows = nullptr, .out = out.rows(), .out_rows = nullptr,
-                    .count = 6});
+    ops_.copy_rows(
+        {.x = x.rows(), .x_rows = nullptr, .out = out.rows(), .out_rows = nullptr, .count = 6});
     EXPECT_TRUE(out.same_bits(x));
     const std::vector<uint32_t> beyond = {6};
     expect_refused(
         [&] {
-          ops_.copy_rows({.x = x.rows(), .x_rows = beyond.data(), .out = out.rows(),
-                          .out_rows = nullptr, .count = 1});
+          ops_.copy_rows({.x = x.rows(),
+                          .x_rows = beyond.data(),
+                          .out = out.rows(),
+                          .out_rows = nullptr,
+                          .count = 1});
         },
         "copy_rows", "rows of x");
     expect_refused(
         [&] {
-          ops_.copy_rows({.x = x.rows(), .x_rows = nullptr, .out = out.rows(),
-                          .out_rows = nullptr, .count = 7});
+          ops_.copy_rows({.x = x.rows(),
+                          .x_rows = nullptr,
+                          .out = out.rows(),
+                          .out_rows = nullptr,
+                          .count = 7});
         },
         "copy_rows", "count");
   }
@@ -187,14 +202,14 @@ TEST_P(RowsConformance, RefusesMixedActivations) {
                  "swiglu", "up");
   expect_refused(
       [&] {
-        ops_.add_norm({.h = a.rows(), .residual = b.rows(), .weight = weight.weight(),
-                       .out = b.rows()});
+        ops_.add_norm(
+            {.h = a.rows(), .residual = b.rows(), .weight = weight.weight(), .out = b.rows()});
       },
       "add_norm", "h");
   expect_refused(
       [&] {
-        ops_.add_norm({.h = {}, .residual = b.rows(), .weight = short_weight.weight(),
-                       .out = b.rows()});
+        ops_.add_norm(
+            {.h = {}, .residual = b.rows(), .weight = short_weight.weight(), .out = b.rows()});
       },
       "add_norm", "weight");
   expect_refused(

@@ -19,8 +19,8 @@ constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
 SampleResult sample_one(Ops& ops, std::vector<float> logits, const SampleRow& row) {
   SampleResult result;
   const auto vocab = static_cast<uint32_t>(logits.size());
-  ops.sample({.logits = {logits.data(), DType::kF32, 1, vocab, vocab}, .rows = &row,
-              .results = &result});
+  ops.sample(
+      {.logits = {logits.data(), DType::kF32, 1, vocab, vocab}, .rows = &row, .results = &result});
   return result;
 }
 
@@ -80,7 +80,8 @@ void expect_draws(Ops& ops, const std::vector<float>& logits, const Named& named
       rows[i] = named.row;
       rows[i].position = first + i;
     }
-    ops.sample({.logits = {batch.data(), DType::kF32, kBatch, vocab, vocab}, .rows = rows,
+    ops.sample({.logits = {batch.data(), DType::kF32, kBatch, vocab, vocab},
+                .rows = rows,
                 .results = results});
     for (uint32_t i = 0; i < kBatch; ++i) {
       ASSERT_GE(results[i].token, 0) << named.name;
@@ -248,8 +249,11 @@ TEST_P(SampleConformance, RefusesWhatIsOutsideTheVocabulary) {
   biased.biases = &bias;
   biased.bias_count = 1;
   expect_refused([&] { sample_one(ops_, {1, 2, 3}, biased); }, "sample", "token");
-  expect_refused([&] { sample_one(ops_, {1, 2, 3}, SampleRow{.top_logprobs = 21}); }, "sample",
-                 "21");
+  expect_refused(
+      [&] {
+        sample_one(ops_, {1, 2, 3}, SampleRow{.top_logprobs = 21});
+      },
+      "sample", "21");
   expect_refused([&] { sample_one(ops_, std::vector<float>(130001, 0.0f), {}); }, "sample",
                  "vocab");
 }

@@ -48,8 +48,7 @@ Matrix::Matrix(DType dtype, uint32_t rows, uint32_t cols)
   }
 }
 
-Matrix Matrix::random(Random& random, DType dtype, uint32_t rows, uint32_t cols,
-                      double magnitude) {
+Matrix Matrix::random(Random& random, DType dtype, uint32_t rows, uint32_t cols, double magnitude) {
   Matrix matrix(dtype, rows, cols);
   const bool is_f8 = dtype == DType::kF8E4M3;
   for (float& scale : matrix.scales_) {

@@ -26,8 +26,8 @@ class Random {
  public:
   explicit Random(uint64_t seed) : state_(seed) {}
   uint64_t bits();
-  double uniform();                 // [0, 1)
-  double normal();                  // variance 1, bounded by about 3.5
+  double uniform();  // [0, 1)
+  double normal();   // variance 1, bounded by about 3.5
   uint32_t below(uint32_t end) { return static_cast<uint32_t>(bits() % end); }
 
  private:
@@ -39,8 +39,8 @@ inline constexpr double kRoundBF16 = 0x1p-8;
 inline constexpr double kRoundF32 = 0x1p-24;
 inline double round_of(DType dtype) { return dtype == DType::kBF16 ? kRoundBF16 : kRoundF32; }
 
-// A matrix in one of the storage formats, and what it means. Rows are padded and the first element is
-// only aligned to itself, as in a mapped file.
+// A matrix in one of the storage formats, and what it means. Rows are padded and the first element
+// is only aligned to itself, as in a mapped file.
 class Matrix {
  public:
   Matrix() = default;
@@ -77,9 +77,9 @@ class Matrix {
   std::vector<float> scales_;
 };
 
-// Rounding errors of a sum of `terms` products on any level, relative to the sum of their magnitudes:
-// at least 8 running sums, a tree of at most 4 levels over them, a rounded product where the level has
-// no fused multiply-add, and one more rounding for each scaled block of 128.
+// Rounding errors of a sum of `terms` products on any level, relative to the sum of their
+// magnitudes: at least 8 running sums, a tree of at most 4 levels over them, a rounded product
+// where the level has no fused multiply-add, and one more rounding for each scaled block of 128.
 double sum_error(uint32_t terms);
 
 // Each |actual - expected| <= bound; NaN and infinities at equal places. Prints the worst element.
