@@ -14,13 +14,13 @@ constexpr uint32_t slot_of(SequenceId id) {
   return static_cast<uint32_t>(id & ((1u << kSlotBits) - 1));
 }
 
-// Generations carry serials that only grow, in the order in which they were started. A request names
-// serials, so it can never hit a later generation. begin() and end() are called under the engine's
-// lock; request() and request_all() are lock-free and signal-safe; the rest is for the step thread.
+// Generations carry serials that only grow, in the order in which they were started. A request
+// names serials, so it can never hit a later generation. begin() and end() are called under the
+// engine's lock; request() and request_all() are lock-free and signal-safe; the rest is for the
+// step thread.
 class CancelBoard {
  public:
-  explicit CancelBoard(uint32_t slots)
-      : slots_(slots), words_(std::make_unique<Words[]>(slots)) {}
+  explicit CancelBoard(uint32_t slots) : slots_(slots), words_(std::make_unique<Words[]>(slots)) {}
 
   // A generation of sequence `id` starts: its serial.
   uint64_t begin(SequenceId id) {
@@ -38,8 +38,8 @@ class CancelBoard {
     const uint32_t slot = slot_of(id);
     if (slot >= slots_) return;
     Words& words = words_[slot];
-    // The serial first: once the owner is read and right, the serial was this sequence's or an older
-    // one's, which matches no generation any more.
+    // The serial first: once the owner is read and right, the serial was this sequence's or an
+    // older one's, which matches no generation any more.
     const uint64_t serial = words.running.load();
     if (serial == 0 || words.owner.load() != id) return;
     raise(words.requested, serial);

@@ -177,9 +177,8 @@ StepState Engine::run(uint64_t timeout_us, bool wait_for_work) {
     if (now_us >= bounds.deadline_us) return state;
     const uint64_t sleep_us = std::min(kSleepUsMax, bounds.deadline_us - now_us);
     Impl::Lock lock(impl);
-    impl.work_arrived.wait_for(lock.held, std::chrono::microseconds(sleep_us), [&impl] {
-      return impl.work_version != impl.planned_version;
-    });
+    impl.work_arrived.wait_for(lock.held, std::chrono::microseconds(sleep_us),
+                               [&impl] { return impl.work_version != impl.planned_version; });
   }
 }
 
@@ -215,10 +214,12 @@ bool Engine::Impl::prepare_logits(SequenceId id) {
   Lock lock(*this);
   Sequence& sequence = get_for_change(id);
   if (sequence.is_running()) {
-    fail(Status::kBusy, "sequence ", id, ": logits asked while it generates; wanted an idle sequence");
+    fail(Status::kBusy, "sequence ", id,
+         ": logits asked while it generates; wanted an idle sequence");
   }
   if (sequence.token_count == 0) {
-    fail(Status::kInvalidArgument, "sequence ", id, ": logits of 0 tokens asked, wanted at least 1");
+    fail(Status::kInvalidArgument, "sequence ", id,
+         ": logits of 0 tokens asked, wanted at least 1");
   }
   sequence.wants_prefill = sequence.uncached() > 0;
   if (sequence.wants_prefill || pass.is_active) return false;

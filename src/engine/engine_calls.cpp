@@ -1,4 +1,5 @@
-// Calls that any thread may make, also while a pass runs: cancel words and short visits to the table.
+// Calls that any thread may make, also while a pass runs: cancel words and short visits to the
+// table.
 #include <algorithm>
 #include <utility>
 
@@ -137,17 +138,15 @@ SequenceId Engine::sequence_create(const SequenceOptions& options) {
 void Engine::sequence_destroy(SequenceId id) {
   Garbage destroyed;
   Impl::Lock lock(*impl_);
-  Sequence* sequence = &impl_->table.get(id);
+  Sequence& sequence = impl_->table.get(id);
   if (impl_->callback_sequence == id) {
-    if (impl_->callback_thread == std::this_thread::get_id()) {
-      sequence->destroy_on_return = true;
-      return;
-    }
+    // The step thread destroys it before it could begin the next callback.
+    sequence.destroy_on_return = true;
+    if (impl_->callback_thread == std::this_thread::get_id()) return;
     impl_->callback_returned.wait(lock.held, [&] { return impl_->callback_sequence != id; });
-    sequence = impl_->table.find(id);
-    if (sequence == nullptr) return;  // its callback, or another thread, was first
+    return;
   }
-  destroyed = impl_->destroy(*sequence);
+  destroyed = impl_->destroy(sequence);
   lock.held.unlock();
   destroyed.user_data.run();
   destroyed = Garbage();
@@ -234,8 +233,7 @@ void Engine::Impl::start_generation(SequenceId id, GenerateOptions& request) {
   if (sequence.in_pass && sequence.pass_biases.empty()) {
     sequence.pass_biases.swap(generation.options.biases);  // a draw in flight may read them
   }
-  generation.options = std::move(request);
-  request.free_user_data = nullptr;
+  generation.options = std::exchange(request, GenerateOptions());
   text.open(sequence.channel);
   generation.text = std::move(text);
   generation.phase = GenerationPhase::kRunning;
@@ -299,6 +297,11 @@ void Engine::set_sequence_error(SequenceId id, std::string_view message) {
 bool Engine::sequence_exists(SequenceId id) {
   Impl::Lock lock(*impl_);
   return impl_->table.find(id) != nullptr;
+}
+
+bool Engine::is_faulted() {
+  Impl::Lock lock(*impl_);
+  return impl_->fault_status != Status::kOk;
 }
 
 EngineStats Engine::stats() {

@@ -19,7 +19,8 @@ void Engine::Impl::append_token(Sequence& sequence, int32_t token, AttentionForm
 void Engine::Impl::commit_token(Sequence& sequence, const SampleResult& result) {
   const uint32_t position = sequence.token_count;
   if (result.token < 0) {
-    finish_error(sequence, Status::kInternal, str("no finite logit at position ", position));
+    // The weights' doing (NaN, infinity), or biases that leave no token: no defect of ours.
+    finish_error(sequence, Status::kInvalidModel, str("no finite logit at position ", position));
     return;
   }
   const Generation& generation = sequence.generation;
@@ -38,9 +39,8 @@ void Engine::Impl::commit_token(Sequence& sequence, const SampleResult& result) 
   }
   const FinishReason by_token =
       finish_by_token(generation.options, options.eos_tokens, result.token);
-  const FinishReason reason = by_token == FinishReason::kNone
-                                  ? release_text(sequence, result.token)
-                                  : by_token;
+  const FinishReason reason =
+      by_token == FinishReason::kNone ? release_text(sequence, result.token) : by_token;
   if (by_token != FinishReason::kNone) {
     sequence.generation.text.skip();
     sequence.generation.text.flush();
@@ -72,10 +72,9 @@ void Engine::Impl::push_text(Sequence& sequence) {
   std::string_view rest = text.pending();
   while (!rest.empty()) {
     const std::string_view part = text_event_part(rest);
-    sequence.storage.ring.push({.sequence = sequence.id,
-                                .kind = EventKind::kText,
-                                .channel = text.pending_channel()},
-                               part);
+    sequence.storage.ring.push(
+        {.sequence = sequence.id, .kind = EventKind::kText, .channel = text.pending_channel()},
+        part);
     rest.remove_prefix(part.size());
   }
 }
@@ -158,7 +157,7 @@ void Engine::Impl::deliver_one(Lock& lock, Sequence& sequence) {
   const int32_t answer = callback(user_data, event);
   released.run();
   lock.held.lock();
-  // The sequence is still there: others wait to destroy it, and itself it only asks for it.
+  // The sequence is still there: while its callback runs it is only marked for destruction.
   if (sequence.destroy_on_return) {
     Garbage destroyed = destroy(sequence);
     lock.held.unlock();

@@ -25,11 +25,11 @@ struct RunningPass {
     SequenceId sequence = 0;
     uint64_t generation = 0;  // serial; 0 = prefill without a generation
     uint32_t row_count = 0;
-    int32_t draw = -1;        // index into samples; -1 = no token is drawn
+    int32_t draw = -1;  // index into samples; -1 = no token is drawn
   };
 
   bool is_active = false;
-  uint32_t segment = 0;        // the next one
+  uint32_t segment = 0;  // the next one
   uint32_t row_count = 0;
   uint64_t busy_us = 0;
   uint64_t segment_us_max = 0;
@@ -41,7 +41,7 @@ struct RunningPass {
 // How far one call may go.
 struct StepBounds {
   uint64_t deadline_us = std::numeric_limits<uint64_t>::max();
-  uint64_t segment_us = 0;   // a segment should not take longer; 0 = any
+  uint64_t segment_us = 0;  // a segment should not take longer; 0 = any
   bool one_pass = false;
 };
 
@@ -81,10 +81,10 @@ struct Engine::Impl {
   PagePool pages;
   EngineStats counts;
   std::vector<Garbage> garbage;
-  uint64_t work_version = 0;       // changes whenever there may be new work
+  uint64_t work_version = 0;         // changes whenever there may be new work
   SequenceId callback_sequence = 0;  // whose callback runs now
   std::thread::id callback_thread;
-  uint32_t next_any = 0;           // next_event(0) goes round
+  uint32_t next_any = 0;  // next_event(0) goes round
   Status fault_status = Status::kOk;
   std::string fault_message;
 
@@ -92,9 +92,9 @@ struct Engine::Impl {
   Scheduler scheduler;
   std::vector<SequenceDemand> demands;
   RunningPass pass;
-  double row_segment_us = 0.0;     // average cost of one row in the longest segment; 0 = unknown
-  bool was_interrupted = false;    // the call that runs now
-  uint64_t planned_version = 0;    // work_version of the last plan
+  double row_segment_us = 0.0;   // average cost of one row in the longest segment; 0 = unknown
+  bool was_interrupted = false;  // the call that runs now
+  uint64_t planned_version = 0;  // work_version of the last plan
   char delivery_text[kEventTextBytes] = {};
 
   // Holds the mutex; what piles up in `garbage` meanwhile is let go after it.
@@ -148,7 +148,7 @@ struct Engine::Impl {
   void cancel_by_callback(Sequence& sequence);
 
   // engine_calls.cpp: lock held
-  void refuse_after_fault();  // FAULTED with the first cause
+  void refuse_after_fault();                // FAULTED with the first cause
   Sequence& get_for_change(SequenceId id);  // also settles its cancel; FAULTED after a fault
   Garbage destroy(Sequence& sequence);      // the caller lets the result go outside the lock
   void append(Sequence& sequence, std::span<const int32_t> tokens);

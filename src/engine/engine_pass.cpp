@@ -1,5 +1,5 @@
-// From a plan to the model's input, and from its results back into the sequences. Step thread, under
-// the lock.
+// From a plan to the model's input, and from its results back into the sequences. Step thread,
+// under the lock.
 #include <algorithm>
 
 #include "engine/engine_impl.h"
@@ -7,8 +7,9 @@
 namespace dsv3 {
 namespace {
 
-constexpr uint32_t kPrefillRowsMin = 16;  // under a budget: fewer would waste the weights' bandwidth
-constexpr double kCostWeight = 0.25;      // of the newest pass in the average
+constexpr uint32_t kPrefillRowsMin =
+    16;                               // under a budget: fewer would waste the weights' bandwidth
+constexpr double kCostWeight = 0.25;  // of the newest pass in the average
 
 }  // namespace
 
@@ -137,7 +138,8 @@ uint32_t Engine::Impl::prefill_rows(uint64_t segment_us) const {
   if (segment_us == 0) return most;
   if (row_segment_us <= 0.0) return std::min(most, kPrefillRowsMin);
   const double rows = static_cast<double>(segment_us) / row_segment_us;
-  return rows >= most ? most : std::min(most, std::max(kPrefillRowsMin, static_cast<uint32_t>(rows)));
+  return rows >= most ? most
+                      : std::min(most, std::max(kPrefillRowsMin, static_cast<uint32_t>(rows)));
 }
 
 StepState Engine::Impl::state_between_passes() {
@@ -169,9 +171,8 @@ void Engine::Impl::note_pass_cost() {
   pass_us_last.store(pass.busy_us, std::memory_order_relaxed);
   if (pass.row_count == 0) return;
   const double cost = static_cast<double>(pass.segment_us_max) / pass.row_count;
-  row_segment_us = row_segment_us <= 0.0
-                       ? cost
-                       : row_segment_us + kCostWeight * (cost - row_segment_us);
+  row_segment_us =
+      row_segment_us <= 0.0 ? cost : row_segment_us + kCostWeight * (cost - row_segment_us);
 }
 
 }  // namespace dsv3

@@ -10,8 +10,8 @@
 namespace dsv3 {
 
 // A ring of fixed slots in memory of the sequence, each with room for one event and its text. One
-// slot stays free for the END of the running generation; who pushes asks has_room() first. Guarded by
-// the engine's lock.
+// slot stays free for the END of the running generation; who pushes asks has_room() first. Guarded
+// by the engine's lock.
 class EventRing {
  public:
   // Takes its slots from the carver (which may only be measuring).

@@ -83,9 +83,10 @@ void check_generate_options(const GenerateOptions& options, const GenerateLimits
          ", wanted none: the model has no tokenizer.json that is read");
   }
   if ((options.events & kEventsText) != 0) {
-    fail(Status::kUnsupported,
-         "events: found text events, wanted token events only: the model has no tokenizer.json that "
-         "is read");
+    fail(
+        Status::kUnsupported,
+        "events: found text events, wanted token events only: the model has no tokenizer.json that "
+        "is read");
   }
 }
 

@@ -10,9 +10,9 @@
 namespace dsv3 {
 
 enum class GenerationPhase : uint8_t {
-  kNone,     // none, or its END was pushed (pull) or delivered (push)
+  kNone,  // none, or its END was pushed (pull) or delivered (push)
   kRunning,
-  kEnding,   // push: END is in the ring
+  kEnding,  // push: END is in the ring
 };
 
 struct Generation {

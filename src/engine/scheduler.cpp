@@ -113,8 +113,8 @@ bool Scheduler::fit_or_refuse(size_t index, uint32_t rows) {
   return false;
 }
 
-// A sequence without pages enters only when all its tokens and one more fit without taking pages from
-// working sequences: else two that do not fit together would throw each other out for ever.
+// A sequence without pages enters only when all its tokens and one more fit without taking pages
+// from working sequences: else two that do not fit together would throw each other out for ever.
 bool Scheduler::may_enter(size_t index) const {
   const uint64_t tokens = uint64_t{input_.demands[index].tokens} + 1;
   return std::min(pages_for(tokens), input_.page_count) <= pages_free_ + pages_idle();

@@ -12,12 +12,12 @@ namespace dsv3 {
 // A living sequence as the scheduler sees it.
 struct SequenceDemand {
   uint32_t slot = 0;
-  uint32_t tokens = 0;        // in the sequence
-  uint32_t cached = 0;        // of them in the latent cache
-  uint32_t pages = 0;         // held
-  bool is_generating = false; // wants a token drawn after the last
-  bool is_wanted = false;     // has work: generates, or has tokens to prefill
-  bool is_blocked = false;    // its event ring has no room for one pass's output
+  uint32_t tokens = 0;         // in the sequence
+  uint32_t cached = 0;         // of them in the latent cache
+  uint32_t pages = 0;          // held
+  bool is_generating = false;  // wants a token drawn after the last
+  bool is_wanted = false;      // has work: generates, or has tokens to prefill
+  bool is_blocked = false;     // its event ring has no room for one pass's output
 };
 
 struct SchedulerInput {
@@ -49,9 +49,9 @@ struct StepPlan {
   void clear();
 };
 
-// Decodes first (oldest sequence first), then prefill chunks by age up to prefill_rows_max. The oldest
-// sequence that can run is placed before all others, with at least a quarter of the rows when it
-// prefills: it always progresses. Holds nothing but memory between calls.
+// Decodes first (oldest sequence first), then prefill chunks by age up to prefill_rows_max. The
+// oldest sequence that can run is placed before all others, with at least a quarter of the rows
+// when it prefills: it always progresses. Holds nothing but memory between calls.
 class Scheduler {
  public:
   explicit Scheduler(uint32_t slots);

@@ -21,34 +21,35 @@ struct SequenceStorage {
 
   Block block;
   uint32_t tokens_max = 0;
-  int32_t* tokens = nullptr;         // [tokens_max]
-  uint64_t* generated = nullptr;     // [ceil(tokens_max / 64)] bit i: token i was generated
-  int32_t* pages = nullptr;          // [ceil(tokens_max / 64)]
-  char* taken_text = nullptr;        // [kEventTextBytes] of the event last taken with next_event
+  int32_t* tokens = nullptr;      // [tokens_max]
+  uint64_t* generated = nullptr;  // [ceil(tokens_max / 64)] bit i: token i was generated
+  int32_t* pages = nullptr;       // [ceil(tokens_max / 64)]
+  char* taken_text = nullptr;     // [kEventTextBytes] of the event last taken with next_event
   EventRing ring;
 
  private:
   void carve(Carver carver, uint32_t events_max, uint64_t* bytes);
 };
 
-// Guarded by the engine's lock, except that a pass in flight reads tokens [0, its last row] and pages
-// without it: neither changes while in_pass is set.
+// Guarded by the engine's lock, except that a pass in flight reads tokens [0, its last row] and
+// pages without it: neither changes while in_pass is set.
 struct Sequence {
   SequenceId id = 0;  // 0: the slot is free
   uint32_t slot = 0;
   SequenceStorage storage;
   uint32_t token_count = 0;
-  uint32_t cached = 0;         // tokens whose latents are in the pages
-  uint32_t cached_peak = 0;    // the most that were ever: below it prefill is recomputation
-  uint32_t page_count = 0;     // held
+  uint32_t cached = 0;                 // tokens whose latents are in the pages
+  uint32_t cached_peak = 0;            // the most that were ever: below it prefill is recomputation
+  uint32_t page_count = 0;             // held
   Channel channel = Channel::kAnswer;  // open after the last token
-  bool wants_prefill = false;  // appended tokens (or logits) are to be computed without a generation
-  bool in_pass = false;        // the pass in flight has rows or a draw of it
-  bool is_zombie = false;      // destroyed while in_pass: the slot goes free when the pass is over
-  bool destroy_on_return = false;  // destroyed inside its own callback
+  bool wants_prefill =
+      false;               // appended tokens (or logits) are to be computed without a generation
+  bool in_pass = false;    // the pass in flight has rows or a draw of it
+  bool is_zombie = false;  // destroyed while in_pass: the slot goes free when the pass is over
+  bool destroy_on_return = false;  // destroyed while its callback runs
   Generation generation;
   std::vector<LogitBias> pass_biases;  // of a generation replaced while its draw was in flight
-  std::string error;           // of the last failing call or generation
+  std::string error;                   // of the last failing call or generation
 
   uint32_t tokens_left() const { return storage.tokens_max - token_count; }
   uint32_t uncached() const { return token_count - cached; }

@@ -1,4 +1,5 @@
-// How do the tokens of one generation become text events: bytes, whole UTF-8, stop strings, channels?
+// How do the tokens of one generation become text events: bytes, whole UTF-8, stop strings,
+// channels?
 #pragma once
 
 #include <cstdint>
@@ -56,7 +57,7 @@ class TextPipeline {
   Channel pending_channel_ = Channel::kAnswer;
   Utf8Stream utf8_;
   StopMatcher stops_;
-  std::string whole_;    // scratch: whole UTF-8 of one token
+  std::string whole_;  // scratch: whole UTF-8 of one token
   std::string pending_;
 };
 

@@ -20,7 +20,13 @@ using SequenceId = uint64_t;
 enum class EventKind : int32_t { kText = 1, kToken = 2, kPrefillProgress = 3, kEnd = 4 };
 enum class Channel : int32_t { kAnswer = 0, kReasoning = 1 };
 enum class FinishReason : int32_t {
-  kNone = 0, kEos = 1, kStop = 2, kMaxTokens = 3, kContextFull = 4, kCancelled = 5, kError = 6,
+  kNone = 0,
+  kEos = 1,
+  kStop = 2,
+  kMaxTokens = 3,
+  kContextFull = 4,
+  kCancelled = 5,
+  kError = 6,
 };
 enum class StepState : int32_t { kIdle = 0, kReady = 1, kPartial = 2, kStalled = 3 };
 enum class OutOfPagesPolicy : int32_t { kPreempt = 0, kLimit = 1 };
@@ -30,8 +36,9 @@ inline constexpr uint32_t kEventsText = 1u << 0;
 inline constexpr uint32_t kEventsToken = 1u << 1;
 inline constexpr uint32_t kEventsPrefill = 1u << 2;
 
-inline constexpr uint32_t kEventTextBytes = 1024;  // longer text is split over events at a UTF-8 border
-inline constexpr uint32_t kEventsMin = 8;           // slots of an event ring
+inline constexpr uint32_t kEventTextBytes =
+    1024;                                  // longer text is split over events at a UTF-8 border
+inline constexpr uint32_t kEventsMin = 8;  // slots of an event ring
 inline constexpr uint32_t kStopTokensMax = 32;
 inline constexpr uint32_t kLogitBiasesMax = 1024;
 
@@ -47,8 +54,8 @@ struct Event {
   const char* text = nullptr;                 // kText: valid until the next call for this sequence
   uint32_t prefill_done = 0;                  // kPrefillProgress, tokens
   uint32_t prefill_total = 0;
-  uint32_t generated = 0;                     // kEnd: tokens generated
-  float logprob = 0.0f;                       // kToken
+  uint32_t generated = 0;  // kEnd: tokens generated
+  float logprob = 0.0f;    // kToken
   uint32_t top_count = 0;
   int32_t top_tokens[kTopLogprobsMax] = {};
   float top_logprobs[kTopLogprobsMax] = {};
@@ -70,16 +77,17 @@ struct Sampling {
 
 struct GenerateOptions {
   Sampling sampling;
-  uint32_t max_tokens = 0;                // 0 = until EOS, a stop or the context's end
+  uint32_t max_tokens = 0;  // 0 = until EOS, a stop or the context's end
   uint32_t events = kEventsText;
-  uint32_t top_logprobs = 0;              // <= kTopLogprobsMax, reported in TOKEN events
+  uint32_t top_logprobs = 0;  // <= kTopLogprobsMax, reported in TOKEN events
   bool ignore_eos = false;
   std::vector<int32_t> stop_tokens;       // <= kStopTokensMax
   std::vector<std::string> stop_strings;  // UTF-8, each 1..kStopStringBytesMax bytes
   std::vector<LogitBias> biases;          // <= kLogitBiasesMax
   EventCallback callback = nullptr;       // null: pull with next_event
   void* user_data = nullptr;
-  void (*free_user_data)(void* user_data) = nullptr;  // once, when the generation is over or refused
+  void (*free_user_data)(void* user_data) =
+      nullptr;  // once, when the generation is over or refused
 
   bool wants_text() const { return (events & kEventsText) != 0 || !stop_strings.empty(); }
 };
@@ -99,15 +107,15 @@ struct EngineOptions {
 
 struct EngineStats {
   uint64_t passes = 0;
-  uint64_t tokens_prefilled = 0;     // recomputed ones included
+  uint64_t tokens_prefilled = 0;  // recomputed ones included
   uint64_t tokens_generated = 0;
-  uint64_t tokens_recomputed = 0;    // prefilled again after a preemption
+  uint64_t tokens_recomputed = 0;  // prefilled again after a preemption
   uint64_t preemptions = 0;
-  uint64_t segment_us_max = 0;       // the longest uninterruptible piece so far
+  uint64_t segment_us_max = 0;  // the longest uninterruptible piece so far
   uint64_t pass_us_last = 0;
-  uint64_t busy_us = 0;              // time spent in segments
-  uint32_t sequences = 0;            // alive now
-  uint32_t generations = 0;          // active now
+  uint64_t busy_us = 0;      // time spent in segments
+  uint32_t sequences = 0;    // alive now
+  uint32_t generations = 0;  // active now
   uint32_t pages_free = 0;
   uint32_t pages_total = 0;
 };

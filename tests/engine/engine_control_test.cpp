@@ -1,5 +1,5 @@
-// Goal: the host owns time: budgets, PARTIAL, interrupt, cancel, stalls, roll-back and faults do what
-// design says. Method: a fake clock that only segments move, hooks inside segments.
+// Goal: the host owns time: budgets, PARTIAL, interrupt, cancel, stalls, roll-back and faults do
+// what design says. Method: a fake clock that only segments move, hooks inside segments.
 #include <chrono>
 #include <cmath>
 #include <stdexcept>
@@ -166,21 +166,42 @@ TEST_F(ControlTest, CancelOfNothingIsNothing) {
   EXPECT_EQ(test.finish(id).end.finish, FinishReason::kMaxTokens);
 }
 
+// The pass goes on for the second sequence; of the first, the draw of the old generation must
+// neither be committed nor lose its biases.
 TEST_F(ControlTest, CancelledIsReplacedDuringThePass) {
   const SequenceId id = test.create("abc");
+  decoding("xyz");
   test.engine.step(0);
   GenerateOptions options = TestEngine::options();
-  options.biases = {{'e', -INFINITY}};  // read by the draw in flight
+  options.sampling.seed = 1;
+  options.biases.assign(200, {'e', -INFINITY});
   test.engine.generate(id, options);
   test.engine.step(1);
   test.engine.cancel_sequence(id);
   Heard first;
   test.drain(id, &first);  // settles the cancel
   EXPECT_EQ(first.end.finish, FinishReason::kCancelled);
-  test.engine.generate(id, TestEngine::options(3));
+  options.sampling.seed = 2;
+  options.max_tokens = 3;
+  options.biases.clear();
+  test.engine.generate(id, options);
   const Heard second = test.finish(id);
   EXPECT_EQ(second.end.finish, FinishReason::kMaxTokens);
-  EXPECT_EQ(second.tokens.size(), 3u);
+
+  TestEngine alone;
+  alone.model.draws_eos = false;
+  const SequenceId same = alone.create("abc");
+  alone.engine.generate(same, options);
+  EXPECT_EQ(second.tokens, alone.finish(same).tokens);
+}
+
+TEST_F(ControlTest, CancelStopsThePrefillToo) {
+  const SequenceId id = test.create(std::string(300, 'q'));
+  test.engine.generate(id, TestEngine::options());
+  test.engine.step(0);
+  test.engine.cancel_sequence(id);
+  EXPECT_EQ(test.engine.step(0), StepState::kIdle);
+  EXPECT_EQ(test.model.pass_count, 1u);
 }
 
 TEST_F(ControlTest, FullRingStallsAndDropsNothing) {
@@ -205,7 +226,8 @@ TEST_F(ControlTest, CancelOfAStalledGenerationEndsIt) {
 }
 
 TEST_F(ControlTest, RolledBackPassIsRepeated) {
-  for (const Status status : {Status::kOutOfMemory, Status::kIo, Status::kLimit, Status::kCancelled}) {
+  for (const Status status :
+       {Status::kOutOfMemory, Status::kIo, Status::kLimit, Status::kCancelled}) {
     TestEngine broken;
     TestEngine whole;
     const std::string prompt(90, 'q');

@@ -29,7 +29,7 @@ struct EngineConfig {
 
 // What a generation said, in order.
 struct Heard {
-  std::string text;       // of the answer
+  std::string text;  // of the answer
   std::string reasoning;
   std::vector<int32_t> tokens;
   uint32_t prefill_done = 0;

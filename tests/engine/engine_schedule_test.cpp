@@ -24,8 +24,8 @@ struct Turn {
 struct Actor {
   SequenceId id = 0;
   bool is_destroyed = false;
-  std::string pending;      // appended since the last turn
-  std::deque<Turn> turns;   // addresses are user_data
+  std::string pending;     // appended since the last turn
+  std::deque<Turn> turns;  // addresses are user_data
 
   bool is_generating() const { return !turns.empty() && turns.back().heard.ends == 0; }
 };
@@ -215,7 +215,8 @@ class Schedule {
 
   void check_turn(const Turn& turn, TestEngine& alone, SequenceId id) {
     const Event& end = turn.heard.end;
-    const bool is_cut = end.finish == FinishReason::kCancelled || end.finish == FinishReason::kError;
+    const bool is_cut =
+        end.finish == FinishReason::kCancelled || end.finish == FinishReason::kError;
     if (end.finish == FinishReason::kError) {
       EXPECT_EQ(end.status, Status::kLimit);
       ++limited;
@@ -232,8 +233,8 @@ class Schedule {
     EXPECT_EQ(end.position, wanted.end.position);
     if (is_cut) {
       ASSERT_LE(turn.heard.tokens.size(), wanted.tokens.size());
-      EXPECT_TRUE(std::equal(turn.heard.tokens.begin(), turn.heard.tokens.end(),
-                             wanted.tokens.begin()));
+      EXPECT_TRUE(
+          std::equal(turn.heard.tokens.begin(), turn.heard.tokens.end(), wanted.tokens.begin()));
       EXPECT_EQ(wanted.text.compare(0, turn.heard.text.size(), turn.heard.text), 0);
     } else {
       EXPECT_EQ(turn.heard.tokens, wanted.tokens);
@@ -252,7 +253,7 @@ class Schedule {
 TEST(EngineSchedule, PreemptingSchedulesSayTheSameAsAlone) {
   uint64_t preemptions = 0;
   uint32_t compared = 0;
-  for (uint32_t seed = 1; seed <= 300; ++seed) {
+  for (uint32_t seed = 1; seed <= 120; ++seed) {
     SCOPED_TRACE(seed);
     Schedule schedule(seed, OutOfPagesPolicy::kPreempt);
     schedule.run(300);
@@ -261,14 +262,14 @@ TEST(EngineSchedule, PreemptingSchedulesSayTheSameAsAlone) {
     EXPECT_EQ(schedule.limited, 0u);
     if (testing::Test::HasFailure()) break;
   }
-  EXPECT_GT(preemptions, 300u);  // else the pools were too large to test anything
-  EXPECT_GT(compared, 1000u);
+  EXPECT_GT(preemptions, 120u);  // else the pools were too large to test anything
+  EXPECT_GT(compared, 500u);
 }
 
 TEST(EngineSchedule, LimitingSchedulesSayTheSameAsAlone) {
   uint32_t compared = 0;
   uint32_t limited = 0;
-  for (uint32_t seed = 1001; seed <= 1100; ++seed) {
+  for (uint32_t seed = 1001; seed <= 1040; ++seed) {
     SCOPED_TRACE(seed);
     Schedule schedule(seed, OutOfPagesPolicy::kLimit);
     schedule.run(300);
@@ -277,8 +278,8 @@ TEST(EngineSchedule, LimitingSchedulesSayTheSameAsAlone) {
     limited += schedule.limited;
     if (testing::Test::HasFailure()) break;
   }
-  EXPECT_GT(compared, 200u);
-  EXPECT_GT(limited, 50u);
+  EXPECT_GT(compared, 100u);
+  EXPECT_GT(limited, 30u);
 }
 
 }  // namespace

@@ -1,5 +1,5 @@
-// Goal: one sequence streams exactly what the model draws, as whole text with one END. Method: a fake
-// model with a hash or a script for a mind.
+// Goal: one sequence streams exactly what the model draws, as whole text with one END. Method: a
+// fake model with a hash or a script for a mind.
 #include "engine/engine_fixture.h"
 
 namespace dsv3::test {
@@ -144,6 +144,18 @@ TEST(EngineStream, ThinkTagsSwitchTheChannel) {
   EXPECT_EQ(heard.text, "ok");
 }
 
+TEST(EngineStream, HeldTextStaysInItsChannel) {
+  TestEngine test;
+  script(test, 1, {'s', 't', kTinyThink, 'o', 'p', kTinyThinkEnd, 0xE4, kTinyThink, 0xB8, 0x96});
+  const SequenceId id = test.create("a");
+  GenerateOptions options = TestEngine::options();
+  options.stop_strings = {"stop"};
+  test.engine.generate(id, options);
+  const Heard heard = test.finish(id);
+  EXPECT_EQ(heard.text, "st\xEF\xBF\xBD");
+  EXPECT_EQ(heard.reasoning, "op\xEF\xBF\xBD\xEF\xBF\xBD");
+}
+
 TEST(EngineStream, PromptMayOpenTheReasoning) {
   TestEngine test;
   script(test, 2, {'h', 'm', kTinyThinkEnd, 'o', 'k'});
@@ -190,7 +202,7 @@ TEST(EngineStream, NoFiniteLogitEndsOnlyThatSequence) {
   test.engine.generate(good, TestEngine::options(20));
   const Heard heard = test.finish(bad);
   EXPECT_EQ(heard.end.finish, FinishReason::kError);
-  EXPECT_EQ(heard.end.status, Status::kInternal);
+  EXPECT_EQ(heard.end.status, Status::kInvalidModel);
   EXPECT_EQ(test.engine.sequence_error(bad), "no finite logit at position 7");
   EXPECT_EQ(test.finish(good).end.finish, FinishReason::kMaxTokens);
 }

@@ -25,6 +25,7 @@ FakeModel::FakeModel(const PassLimits& limits, FakeClock& clock) : limits_(limit
   }
   samples_.reserve(limits.slots);
   sample_history_.reserve(limits.slots);
+  sample_biases_.reserve(limits.slots);
   results_.reserve(limits.slots);
   slot_hash_.assign(limits.slots, 0);
   slot_plain_.assign(limits.slots, 0);
@@ -79,15 +80,24 @@ void FakeModel::begin(const PassInput& input) {
   check(!input.spans.empty() || !input.samples.empty(), "an empty pass");
   samples_.assign(input.samples.begin(), input.samples.end());
   sample_history_.clear();
+  sample_biases_.clear();
   for (const PassSample& sample : samples_) {
-    check(sample.row.history_count == sample.row.position, "draw position is not the history's end");
+    check(sample.row.history_count == sample.row.position,
+          "draw position is not the history's end");
     sample_history_.push_back(history_hash(sample.row));
+    sample_biases_.push_back(bias_hash(sample.row));
   }
 }
 
 uint64_t FakeModel::history_hash(const SampleRow& row) {
   uint64_t hash = kStart;
   for (uint32_t i = 0; i < row.history_count; ++i) hash = fold_plain(hash, row.history[i]);
+  return hash;
+}
+
+uint64_t FakeModel::bias_hash(const SampleRow& row) {
+  uint64_t hash = kStart;
+  for (uint32_t i = 0; i < row.bias_count; ++i) hash = fold_plain(hash, row.biases[i].token);
   return hash;
 }
 
@@ -144,6 +154,7 @@ void FakeModel::finish_pass() {
   for (size_t i = 0; i < samples_.size(); ++i) {
     const PassSample& sample = samples_[i];
     check(history_hash(sample.row) == sample_history_[i], "history changed during the pass");
+    check(bias_hash(sample.row) == sample_biases_[i], "biases changed during the pass");
     check(slot_plain_[sample.slot] == sample_history_[i], "h does not follow the history");
     SampleResult result;
     result.token = draw(slot_hash_[sample.slot], sample.row);
@@ -167,8 +178,9 @@ int32_t FakeModel::draw(uint64_t hash, const SampleRow& row) const {
     if (bits % 61 == 1) token = kTinyThink;
     if (bits % 61 == 2) token = kTinyThinkEnd;
     if (draws_eos && bits % 97 == 0) token = kTinyEos;
-    const bool is_banned = std::any_of(row.biases, row.biases + row.bias_count,
-                                       [token](const LogitBias& bias) { return bias.token == token; });
+    const bool is_banned =
+        std::any_of(row.biases, row.biases + row.bias_count,
+                    [token](const LogitBias& bias) { return bias.token == token; });
     if (!is_banned) return token;
   }
 }

@@ -47,7 +47,7 @@ class FakeModel final : public PassModel {
   int32_t draw(uint64_t hash, const SampleRow& row) const;
 
   uint32_t segments = 3;
-  uint64_t segment_us = 100;      // plus row_us for each row
+  uint64_t segment_us = 100;  // plus row_us for each row
   uint64_t row_us = 10;
   bool draws_eos = true;
   std::optional<uint32_t> nan_position;
@@ -79,18 +79,20 @@ class FakeModel final : public PassModel {
   void finish_pass();
   uint64_t read_cells(const Span& span, uint32_t end, uint64_t* plain);
   static uint64_t history_hash(const SampleRow& row);
+  static uint64_t bias_hash(const SampleRow& row);
 
   const PassLimits limits_;
   FakeClock& clock_;
-  std::vector<Cell> cells_;            // [page_count * 64]
-  std::vector<int32_t> page_users_;    // [page_count] slot that uses it in this pass, -1 = none
-  std::vector<Span> spans_;            // reused: begin() allocates nothing
+  std::vector<Cell> cells_;          // [page_count * 64]
+  std::vector<int32_t> page_users_;  // [page_count] slot that uses it in this pass, -1 = none
+  std::vector<Span> spans_;          // reused: begin() allocates nothing
   uint32_t span_count_ = 0;
   std::vector<PassSample> samples_;
   std::vector<uint64_t> sample_history_;  // hash at begin(): the history must not change
+  std::vector<uint64_t> sample_biases_;   // likewise
   std::vector<SampleResult> results_;
-  std::vector<uint64_t> slot_hash_;    // [slots] what h stands for
-  std::vector<uint64_t> slot_plain_;   // [slots] the same without forms: to compare with histories
+  std::vector<uint64_t> slot_hash_;   // [slots] what h stands for
+  std::vector<uint64_t> slot_plain_;  // [slots] the same without forms: to compare with histories
   uint32_t next_segment_ = 0;
 };
 

@@ -23,7 +23,8 @@ SequenceDemand prefill(uint32_t slot, uint32_t tokens, bool is_generating = true
 }
 
 SequenceDemand idle(uint32_t slot, uint32_t pages) {
-  return {.slot = slot, .tokens = pages * kPageTokens, .cached = pages * kPageTokens, .pages = pages};
+  return {
+      .slot = slot, .tokens = pages * kPageTokens, .cached = pages * kPageTokens, .pages = pages};
 }
 
 struct Scene {
@@ -143,6 +144,19 @@ TEST(Scheduler, YoungerNeverTakesFromOlder) {
   EXPECT_EQ(work_of(plan, 1), nullptr);
 }
 
+TEST(Scheduler, DecodeNeverTakesFromAnOlderPrefill) {
+  Scene scene;
+  scene.pages_free = 0;
+  SequenceDemand older = prefill(1, 200);
+  older.cached = kPageTokens;
+  older.pages = 1;
+  scene.demands = {decode(0, 10), older, decode(2, 65)};
+  const StepPlan plan = scene.plan();
+  EXPECT_TRUE(plan.preempted == std::vector<uint32_t>{2});  // gives its page to the older one
+  EXPECT_EQ(work_of(plan, 2), nullptr);
+  EXPECT_NE(work_of(plan, 1), nullptr);
+}
+
 TEST(Scheduler, PreemptedReturnsOnlyWhenAllOfItFits) {
   Scene scene;
   scene.pages_free = 2;
@@ -180,8 +194,8 @@ TEST(Scheduler, LimitRefusesGenerationsAndLetsPrefillsWait) {
   EXPECT_EQ(plan.refusals[0].pages_free, 1u);
 }
 
-// Whatever the demands: no row, page or slot is planned twice or beyond the limits, and something is
-// planned whenever something can run.
+// Whatever the demands: no row, page or slot is planned twice or beyond the limits, and something
+// is planned whenever something can run.
 TEST(Scheduler, RandomPlansKeepTheLimits) {
   std::mt19937 random(7);
   const auto pick = [&](uint32_t low, uint32_t high) {
@@ -195,7 +209,8 @@ TEST(Scheduler, RandomPlansKeepTheLimits) {
     scene.prefill_rows_max = pick(1, scene.rows_max);
     uint32_t held = 0;
     bool can_run = false;
-    for (uint32_t slot = 0; slot < pick(1, 16); ++slot) {
+    const uint32_t count = pick(1, 16);
+    for (uint32_t slot = 0; slot < count; ++slot) {
       SequenceDemand demand;
       demand.slot = slot;
       demand.tokens = pick(1, 2000);
@@ -229,10 +244,10 @@ TEST(Scheduler, RandomPlansKeepTheLimits) {
     }
     ASSERT_LE(rows, scene.rows_max);
     ASSERT_LE(pages, freed);
-    ASSERT_TRUE(std::all_of(seen.begin(), seen.end(), [](int count) { return count <= 1; }));
+    ASSERT_TRUE(std::all_of(seen.begin(), seen.end(), [](int times) { return times <= 1; }));
     ASSERT_EQ(plan.work.empty(), !can_run);
   }
-  EXPECT_GT(crowded, 500);
+  EXPECT_GT(crowded, 100);
 }
 
 }  // namespace

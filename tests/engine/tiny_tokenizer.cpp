@@ -21,22 +21,29 @@ std::unique_ptr<Tokenizer> tiny_tokenizer(bool adds_bos) {
     const char text = static_cast<char>(byte);
     vocab[entry(std::string_view(&text, 1))] = byte;
   }
-  const std::string words[] = {"th", "he ", "stop", "\xE4\xB8\x96\xE7\x95\x8C", "\xF0\x9F\x98",
-                               std::string(1500, 'x')};
+  const std::string words[] = {
+      "th", "he ", "stop", "\xE4\xB8\x96\xE7\x95\x8C", "\xF0\x9F\x98", std::string(1500, 'x')};
   int32_t id = kTinyWordFirst;
   for (const std::string& word : words) vocab[entry(word)] = id++;
 
   Json added = Json::array();
   const auto add = [&](int32_t token, const char* text, bool special) {
-    added.push_back({{"id", token}, {"content", text}, {"special", special}, {"normalized", false},
-                     {"single_word", false}, {"lstrip", false}, {"rstrip", false}});
+    added.push_back({{"id", token},
+                     {"content", text},
+                     {"special", special},
+                     {"normalized", false},
+                     {"single_word", false},
+                     {"lstrip", false},
+                     {"rstrip", false}});
   };
   add(kTinyBos, "<bos>", true);
   add(kTinyEos, "<eos>", true);
   add(kTinyThink, "<think>", false);
   add(kTinyThinkEnd, "</think>", false);
-  const Json byte_level = {{"type", "ByteLevel"}, {"add_prefix_space", false},
-                           {"trim_offsets", true}, {"use_regex", true}};
+  const Json byte_level = {{"type", "ByteLevel"},
+                           {"add_prefix_space", false},
+                           {"trim_offsets", true},
+                           {"use_regex", true}};
   const Json file = {{"version", "1.0"},
                      {"added_tokens", added},
                      {"normalizer", nullptr},

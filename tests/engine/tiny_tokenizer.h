@@ -1,4 +1,5 @@
-// A byte-level tokenizer with one token per byte, a few words and the special tokens of fake_model.h.
+// A byte-level tokenizer with one token per byte, a few words and the special tokens of
+// fake_model.h.
 #pragma once
 
 #include <memory>

@@ -1,0 +1,69 @@
+// Goal: a step allocates nothing (design §1.4). Method: operator new counts while mixed prefill and
+// decode passes run, with and without text, stop strings and preemption.
+#include <atomic>
+#include <cstdlib>
+#include <new>
+
+#include "engine/engine_fixture.h"
+
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#  define DSV3_TEST_COUNTS_NEW 0  // the sanitizers need their own operator new
+#else
+#  define DSV3_TEST_COUNTS_NEW 1
+#endif
+
+namespace {
+std::atomic<uint64_t> new_count{0};
+}
+
+#if DSV3_TEST_COUNTS_NEW
+__attribute__((noinline)) void* operator new(size_t bytes) {
+  ++new_count;
+  void* block = std::malloc(bytes == 0 ? 1 : bytes);
+  if (block == nullptr) throw std::bad_alloc();
+  return block;
+}
+__attribute__((noinline)) void operator delete(void* block) noexcept { std::free(block); }
+__attribute__((noinline)) void operator delete(void* block, size_t) noexcept { std::free(block); }
+#endif
+
+namespace dsv3::test {
+namespace {
+
+int32_t ignore(void*, const Event&) { return 0; }
+
+TEST(EngineAllocation, StepsAllocateNothing) {
+  if (DSV3_TEST_COUNTS_NEW == 0) GTEST_SKIP() << "a sanitizer owns operator new";
+  TestEngine test({.page_count = 9});
+  for (int i = 0; i < 4; ++i) {
+    const SequenceId id = test.create(std::string(100, 'q'));
+    GenerateOptions options = TestEngine::options(100);
+    options.stop_strings = {"zzzzz", "qzq"};
+    options.biases = {{kTinyEos, -1.0f}};
+    options.events |= kEventsPrefill;
+    options.callback = ignore;
+    test.engine.generate(id, options);
+  }
+  const uint64_t before = new_count;
+  const uint64_t held = test.allocator.bytes_peak();
+  while (test.engine.step(500) != StepState::kIdle) {
+  }
+  EXPECT_EQ(new_count - before, 0u);
+  EXPECT_EQ(test.allocator.bytes_peak(), held);
+  const EngineStats stats = test.engine.stats();
+  EXPECT_GT(stats.tokens_generated, 100u);
+  EXPECT_GT(stats.preemptions, 0u);
+  EXPECT_GT(stats.tokens_recomputed, 0u);
+}
+
+TEST(EngineAllocation, SequenceMemoryComesFromTheAllocatorAndGoesBack) {
+  TestEngine test;
+  const uint64_t before = test.allocator.bytes_held();
+  const SequenceId id = test.create("abc");
+  EXPECT_GT(test.allocator.bytes_held(), before);
+  test.engine.sequence_destroy(id);
+  EXPECT_EQ(test.allocator.bytes_held(), before);
+}
+
+}  // namespace
+}  // namespace dsv3::test
