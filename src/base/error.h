@@ -1,5 +1,6 @@
 // How failures travel: expected outcomes are values, wrong requests and broken files throw Error,
-// defects are DSV3_ASSERT (which also throws, INTERNAL). One guard at the ABI turns all into a status.
+// defects are DSV3_ASSERT (which also throws, INTERNAL). One guard at the ABI turns all into a
+// status.
 #pragma once
 
 #include <cstdint>
@@ -79,9 +80,9 @@ template <typename... Parts>
 }  // namespace dsv3
 
 // For defects only, never for input. Throws INTERNAL: the host process lives on.
-#define DSV3_ASSERT(expression)                                  \
-  do {                                                           \
-    if (!(expression)) {                                         \
+#define DSV3_ASSERT(expression)                             \
+  do {                                                      \
+    if (!(expression)) {                                    \
       ::dsv3::fail_assert(#expression, __FILE__, __LINE__); \
-    }                                                            \
+    }                                                       \
   } while (false)

@@ -1,5 +1,5 @@
-// Log lines to the host's callback, never to a stream. Formatting and levels are spdlog's, kept behind
-// this header (log.cpp is the only file that includes it).
+// Log lines to the host's callback, never to a stream. Formatting and levels are spdlog's, kept
+// behind this header (log.cpp is the only file that includes it).
 #pragma once
 
 #include <cstdint>
@@ -10,7 +10,14 @@
 
 namespace dsv3 {
 
-enum class LogLevel : int32_t { kTrace = 0, kDebug = 1, kInfo = 2, kWarn = 3, kError = 4, kOff = 5 };
+enum class LogLevel : int32_t {
+  kTrace = 0,
+  kDebug = 1,
+  kInfo = 2,
+  kWarn = 3,
+  kError = 4,
+  kOff = 5
+};
 
 // Host sink: called only on a thread that is inside a host call of the owning context.
 struct LogSink {
@@ -19,8 +26,8 @@ struct LogSink {
   LogLevel level = LogLevel::kInfo;
 };
 
-// Thread safe. Lines written by workers are queued (at most 1024; the rest are counted and the count
-// is logged) and delivered by flush() on the host's thread.
+// Thread safe. Lines written by workers are queued (at most 1024; the rest are counted and the
+// count is logged) and delivered by flush() on the host's thread.
 class Log {
  public:
   explicit Log(const LogSink& sink);

@@ -1,5 +1,5 @@
-// Counter-based random numbers: a value is a pure function of (seed, position, stream), so it does not
-// depend on batching, chunking, threads or speculation (design §6).
+// Counter-based random numbers: a value is a pure function of (seed, position, stream), so it does
+// not depend on batching, chunking, threads or speculation (design §6).
 #pragma once
 
 #include <cstdint>

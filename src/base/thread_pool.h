@@ -34,9 +34,9 @@ struct HostParallelFor {
 };
 
 struct ThreadPoolOptions {
-  uint32_t threads = 1;          // including the caller; 1 = the caller alone, no thread is made
-  uint64_t affinity_mask = 0;    // bit i: worker threads may run on processor i; 0 = anywhere
-  HostParallelFor host;          // when run is set, no threads are made
+  uint32_t threads = 1;        // including the caller; 1 = the caller alone, no thread is made
+  uint64_t affinity_mask = 0;  // bit i: worker threads may run on processor i; 0 = anywhere
+  HostParallelFor host;        // when run is set, no threads are made
 };
 
 // run() is called by one thread at a time (the step thread). Workers block all signals, are named
@@ -44,7 +44,8 @@ struct ThreadPoolOptions {
 // no host call is inside.
 class ThreadPool {
  public:
-  explicit ThreadPool(const ThreadPoolOptions& options);  // OUT_OF_MEMORY when a thread cannot start
+  explicit ThreadPool(
+      const ThreadPoolOptions& options);  // OUT_OF_MEMORY when a thread cannot start
   ~ThreadPool();
   ThreadPool(const ThreadPool&) = delete;
   ThreadPool& operator=(const ThreadPool&) = delete;

@@ -1,6 +1,7 @@
 #include "model/config.h"
 
 #include <algorithm>
+#include <cfloat>
 #include <cmath>
 
 #include "base/checked.h"
@@ -9,7 +10,7 @@
 namespace dsv3 {
 namespace {
 
-constexpr uint32_t kWidthMax = 1u << 20;     // any single dimension
+constexpr uint32_t kWidthMax = 1u << 20;  // any single dimension
 constexpr uint32_t kLayersMax = 1024;
 constexpr uint32_t kExpertsMax = 4096;
 constexpr uint32_t kVocabMax = 1u << 24;
@@ -29,20 +30,23 @@ uint32_t in_range_or(const JsonValue& object, std::string_view key, uint32_t mis
   return object.is_null(key) ? missing : in_range(object, key, low, high);
 }
 
+// Within float's range, where it will be used: what a double holds may be 0 or infinite there.
+bool fits_float(double value) { return std::isfinite(value) && std::abs(value) <= FLT_MAX; }
+
 double positive(const JsonValue& object, std::string_view key, double missing) {
   const double value = object.number(key, missing);
-  if (!(value > 0.0) || !std::isfinite(value)) {
+  if (!fits_float(value) || value < FLT_MIN) {
     fail(Status::kInvalidModel, "config.json: \"", key, "\" is ", value,
-         ", wanted a finite number above 0");
+         ", wanted a number above 0 that a float holds");
   }
   return value;
 }
 
 double not_negative(const JsonValue& object, std::string_view key, double missing) {
   const double value = object.number(key, missing);
-  if (!(value >= 0.0) || !std::isfinite(value)) {
+  if (!fits_float(value) || value < 0.0) {
     fail(Status::kInvalidModel, "config.json: \"", key, "\" is ", value,
-         ", wanted a finite number of at least 0");
+         ", wanted a number of at least 0 that a float holds");
   }
   return value;
 }
@@ -80,10 +84,16 @@ ModelFamily parse_family(const JsonValue& root) {
 void parse_rope(const JsonValue& root, ModelConfig& config) {
   const auto parameters = root.find("rope_parameters");
   const auto scaling = root.find("rope_scaling");
-  const auto block = scaling ? scaling : parameters;
+  const auto names_type = [](const auto& it) {
+    return it && !(it->is_null("rope_type") && it->is_null("type"));
+  };
+  // An empty block beside a full one must not switch YaRN off.
+  const auto block = names_type(scaling) || !parameters ? scaling : parameters;
   const bool theta_inside = root.is_null("rope_theta") && block && block->has("rope_theta");
   const bool theta_beside = root.is_null("rope_theta") && !theta_inside && parameters;
-  config.rope_theta = positive(theta_inside ? *block : theta_beside ? *parameters : root,
+  config.rope_theta = positive(theta_inside   ? *block
+                               : theta_beside ? *parameters
+                                              : root,
                                "rope_theta", 10000.0);
   if (config.rope_theta <= 1.0) {
     fail(Status::kInvalidModel, "config.json: \"rope_theta\" is ", config.rope_theta,
@@ -93,22 +103,35 @@ void parse_rope(const JsonValue& root, ModelConfig& config) {
     unsupported("rope_interleave", "false", "true (adjacent pairs, as in published checkpoints)");
   }
   if (!block) return;
+  if (!names_type(block) && !block->is_null("factor")) {
+    fail(Status::kInvalidModel, block->where(), " has a \"factor\" and no \"rope_type\", wanted ",
+         "\"yarn\" or \"default\"");
+  }
   const std::string_view type = block->string("rope_type", block->string("type", "default"));
   if (type == "default") return;
-  if (type != "yarn") unsupported("rope_scaling.type", str('"', type, '"'), "\"yarn\", \"default\"");
+  if (type != "yarn")
+    unsupported("rope_scaling.type", str('"', type, '"'), "\"yarn\", \"default\"");
   if (!block->boolean("truncate", true)) unsupported("rope_scaling.truncate", "false", "true");
   if (!block->is_null("attention_factor")) {
     unsupported("rope_scaling.attention_factor", "set", "mscale and mscale_all_dim");
   }
   YarnConfig yarn;
+  if (block->is_null("factor")) {
+    fail(Status::kInvalidModel, block->where(), " has no \"factor\", wanted a number above 0");
+  }
   yarn.factor = positive(*block, "factor", 0.0);
-  yarn.original_positions =
-      in_range(*block, "original_max_position_embeddings", 1, kPositionsMax);
+  yarn.original_positions = in_range(*block, "original_max_position_embeddings", 1, kPositionsMax);
   yarn.beta_fast = positive(*block, "beta_fast", 32.0);
   yarn.beta_slow = positive(*block, "beta_slow", 1.0);
   yarn.mscale = not_negative(*block, "mscale", 1.0);
   yarn.mscale_all_dim = not_negative(*block, "mscale_all_dim", 0.0);
   config.yarn = yarn;
+  const float scale = softmax_scale(config);
+  const float magnitude = rope_magnitude(config);
+  if (!std::isfinite(scale) || !std::isfinite(magnitude)) {
+    fail(Status::kInvalidModel, "config.json: \"rope_scaling\" makes a softmax scale of ", scale,
+         " and a magnitude of ", magnitude, ", wanted finite numbers");
+  }
 }
 
 void parse_attention(const JsonValue& root, ModelConfig& config) {
@@ -123,9 +146,9 @@ void parse_attention(const JsonValue& root, ModelConfig& config) {
          ", wanted an even number");
   }
   if (root.boolean("attention_bias", false)) unsupported("attention_bias", "true", "false");
-  const uint64_t widest = uint64_t{config.mla.heads} *
-                          std::max(config.mla.nope_dim + config.mla.rope_dim,
-                                   config.mla.nope_dim + config.mla.value_dim);
+  const uint64_t widest =
+      uint64_t{config.mla.heads} * std::max(config.mla.nope_dim + config.mla.rope_dim,
+                                            config.mla.nope_dim + config.mla.value_dim);
   if (widest > (uint64_t{1} << 24)) {
     fail(Status::kInvalidModel, "config.json: \"num_attention_heads\" times the head width is ",
          widest, ", wanted at most ", uint64_t{1} << 24);
@@ -204,9 +227,16 @@ std::optional<JsonDocument> parse_optional(std::string_view text, std::string_vi
   return JsonDocument::parse(text, file);
 }
 
-std::optional<double> number_or_empty(const JsonValue& root, std::string_view key) {
+// A sampling default: what every generation would refuse is refused here, where the file is known.
+std::optional<double> sampling_value(const JsonValue& root, std::string_view key, double low,
+                                     double high) {
   const auto value = root.find(key);
-  return value ? std::optional<double>(value->as_number()) : std::nullopt;
+  if (!value) return std::nullopt;
+  const double number = value->as_number();
+  if (number < low || number > high) {
+    fail(Status::kInvalidModel, value->where(), " is ", number, ", wanted ", low, " to ", high);
+  }
+  return number;
 }
 
 }  // namespace
@@ -247,10 +277,10 @@ GenerationDefaults parse_generation_defaults(std::string_view generation_config_
   const JsonValue root = document->root();
   if (const auto value = root.find("do_sample")) defaults.do_sample = value->as_boolean();
   if (const auto value = root.find("top_k")) defaults.top_k = value->as_uint32();
-  defaults.temperature = number_or_empty(root, "temperature");
-  defaults.top_p = number_or_empty(root, "top_p");
-  defaults.min_p = number_or_empty(root, "min_p");
-  defaults.repetition_penalty = number_or_empty(root, "repetition_penalty");
+  defaults.temperature = sampling_value(root, "temperature", 0.0, FLT_MAX);
+  defaults.top_p = sampling_value(root, "top_p", FLT_MIN, 1.0);
+  defaults.min_p = sampling_value(root, "min_p", 0.0, 1.0);
+  defaults.repetition_penalty = sampling_value(root, "repetition_penalty", FLT_MIN, FLT_MAX);
   return defaults;
 }
 

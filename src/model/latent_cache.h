@@ -21,7 +21,7 @@ class LatentCache {
 
  private:
   Block block_;
-  LatentPages first_;            // layer 0
+  LatentPages first_;  // layer 0
   uint64_t layer_bytes_ = 0;
 };
 

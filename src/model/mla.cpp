@@ -47,10 +47,8 @@ void Mla::project_query(Ops& ops, const PassContext& pass) const {
   }
   const Rows q_low = first_rows(a.q_low, rows);
   ops.linear({.x = x, .weight = weights_.q_a, .y = q_low});
-  ops.rms_norm({.x = q_low,
-                .weight = weights_.q_a_norm,
-                .eps = config_.low_rank_norm_eps,
-                .out = q_low});
+  ops.rms_norm(
+      {.x = q_low, .weight = weights_.q_a_norm, .eps = config_.low_rank_norm_eps, .out = q_low});
   ops.linear({.x = q_low, .weight = weights_.q_b, .y = q});
 }
 

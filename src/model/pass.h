@@ -1,5 +1,5 @@
-// What the engine steps: one pass over a ragged batch, cut into segments. Transformer implements it; tests
-// put a fake in its place, so that the scheduler can be driven by a seed.
+// What the engine steps: one pass over a ragged batch, cut into segments. Transformer implements
+// it; tests put a fake in its place, so that the scheduler can be driven by a seed.
 #pragma once
 
 #include <cstdint>
@@ -11,11 +11,11 @@ namespace dsv3 {
 
 // Fixed for the life of a loaded model.
 struct PassLimits {
-  uint32_t rows_max = 0;        // rows of one pass (step_tokens_max)
-  uint32_t slots = 0;           // sequences that may exist at once
-  uint32_t page_count = 0;      // pages of 64 tokens in the latent cache
-  uint32_t positions_max = 0;   // context length
-  uint32_t vocab = 0;           // rows of the head
+  uint32_t rows_max = 0;       // rows of one pass (step_tokens_max)
+  uint32_t slots = 0;          // sequences that may exist at once
+  uint32_t page_count = 0;     // pages of 64 tokens in the latent cache
+  uint32_t positions_max = 0;  // context length
+  uint32_t vocab = 0;          // rows of the head
 };
 
 // Consecutive new tokens of one sequence, all of one attention form.
@@ -25,7 +25,8 @@ struct PassSpan {
   uint32_t position_begin = 0;
   std::span<const int32_t> tokens;  // token ids, each in [0, vocab)
   std::span<const int32_t> pages;   // the sequence's page table, long enough for the last position
-  bool last_of_slot = true;         // the slot's last span of this pass: its final row becomes the slot's h
+  bool last_of_slot =
+      true;  // the slot's last span of this pass: its final row becomes the slot's h
 };
 
 // One token to draw from the slot's h once the pass has updated it. `row.history`, `row.biases` and
@@ -42,9 +43,9 @@ struct PassInput {
 };
 
 // Called by the step thread only. begin() freezes the input; then run_segment(0), (1), ... up to
-// segment_count() - 1 in order, with any pauses; results() is valid after the last. Starting anew with
-// begin() abandons a pass: the slots' h change only in the last segment, and cache pages at positions
-// beyond what the engine has committed are scratch.
+// segment_count() - 1 in order, with any pauses; results() is valid after the last. Starting anew
+// with begin() abandons a pass: the slots' h change only in the last segment, and cache pages at
+// positions beyond what the engine has committed are scratch.
 class PassModel {
  public:
   virtual ~PassModel() = default;

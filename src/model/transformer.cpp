@@ -65,28 +65,10 @@ Transformer::Transformer(const TransformerParts& parts, const PassLimits& limits
 }
 
 void Transformer::begin(const PassInput& input) {
-  Batch batch{.tokens = buffers_.tokens, .positions = buffers_.positions, .spans = buffers_.spans};
+  pass_.batch = {
+      .tokens = buffers_.tokens, .positions = buffers_.positions, .spans = buffers_.spans};
   last_count_ = 0;
-  for (const PassSpan& span : input.spans) {
-    const auto count = static_cast<uint32_t>(span.tokens.size());
-    DSV3_ASSERT(count > 0 && count <= limits_.rows_max - batch.rows);
-    DSV3_ASSERT(span.pages.size() * kPageTokens >= uint64_t{span.position_begin} + count);
-    buffers_.spans[batch.span_count++] = {.row_begin = batch.rows,
-                                          .row_count = count,
-                                          .position_begin = span.position_begin,
-                                          .form = span.form,
-                                          .pages = span.pages.data()};
-    for (uint32_t i = 0; i < count; ++i) {
-      buffers_.tokens[batch.rows + i] = span.tokens[i];
-      buffers_.positions[batch.rows + i] = span.position_begin + i;
-    }
-    batch.rows += count;
-    if (span.last_of_slot) {
-      DSV3_ASSERT(last_count_ < limits_.slots && span.slot < limits_.slots);
-      buffers_.last_rows[last_count_] = batch.rows - 1;
-      buffers_.last_slots[last_count_++] = span.slot;
-    }
-  }
+  for (const PassSpan& span : input.spans) add_span(span);
   DSV3_ASSERT(input.samples.size() <= limits_.slots);
   sample_count_ = 0;
   for (const PassSample& sample : input.samples) {
@@ -94,7 +76,27 @@ void Transformer::begin(const PassInput& input) {
     buffers_.sample_slots[sample_count_] = sample.slot;
     buffers_.sample_rows[sample_count_++] = sample.row;
   }
-  pass_.batch = batch;
+}
+
+void Transformer::add_span(const PassSpan& span) {
+  Batch& batch = pass_.batch;
+  const auto count = static_cast<uint32_t>(span.tokens.size());
+  DSV3_ASSERT(count > 0 && count <= limits_.rows_max - batch.rows);
+  DSV3_ASSERT(span.pages.size() * kPageTokens >= uint64_t{span.position_begin} + count);
+  buffers_.spans[batch.span_count++] = {.row_begin = batch.rows,
+                                        .row_count = count,
+                                        .position_begin = span.position_begin,
+                                        .form = span.form,
+                                        .pages = span.pages.data()};
+  for (uint32_t i = 0; i < count; ++i) {
+    buffers_.tokens[batch.rows + i] = span.tokens[i];
+    buffers_.positions[batch.rows + i] = span.position_begin + i;
+  }
+  batch.rows += count;
+  if (!span.last_of_slot) return;
+  DSV3_ASSERT(last_count_ < limits_.slots && span.slot < limits_.slots);
+  buffers_.last_rows[last_count_] = batch.rows - 1;
+  buffers_.last_slots[last_count_++] = span.slot;
 }
 
 uint32_t Transformer::segment_count() const { return 2 * parts_.config.layers + 2; }
@@ -159,8 +161,7 @@ void Transformer::head() {
                         .out = sampled,
                         .count = sample_count_});
   parts_.ops.linear({.x = sampled, .weight = parts_.weights.head, .y = logits});
-  parts_.ops.sample(
-      {.logits = logits, .rows = buffers_.sample_rows, .results = buffers_.results});
+  parts_.ops.sample({.logits = logits, .rows = buffers_.sample_rows, .results = buffers_.results});
 }
 
 // Only the last row of each sequence is normed: it is what its next token is drawn from.
@@ -169,10 +170,8 @@ void Transformer::store_last_rows() {
   const Rows branch = first_rows(buffers_.shared, last_count_);
   const Rows residual = first_rows(buffers_.x, last_count_);
   const Rows normed = first_rows(buffers_.sample_h, last_count_);
-  parts_.ops.copy_rows({.x = buffers_.h,
-                        .x_rows = buffers_.last_rows,
-                        .out = branch,
-                        .count = last_count_});
+  parts_.ops.copy_rows(
+      {.x = buffers_.h, .x_rows = buffers_.last_rows, .out = branch, .count = last_count_});
   parts_.ops.copy_rows({.x = buffers_.residual,
                         .x_rows = buffers_.last_rows,
                         .out = residual,
@@ -182,10 +181,8 @@ void Transformer::store_last_rows() {
                        .weight = parts_.weights.final_norm,
                        .eps = parts_.config.norm_eps,
                        .out = normed});
-  parts_.ops.copy_rows({.x = normed,
-                        .out = buffers_.slot_h,
-                        .out_rows = buffers_.last_slots,
-                        .count = last_count_});
+  parts_.ops.copy_rows(
+      {.x = normed, .out = buffers_.slot_h, .out_rows = buffers_.last_slots, .count = last_count_});
 }
 
 std::span<const SampleResult> Transformer::results() const {

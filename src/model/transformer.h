@@ -1,4 +1,5 @@
-// The network, written once: embed, blocks, final norm, head, as a flat list of segments (design §4).
+// The network, written once: embed, blocks, final norm, head, as a flat list of segments (design
+// §4).
 #pragma once
 
 #include <span>
@@ -36,7 +37,8 @@ struct TransformerBytes {
 class Transformer final : public PassModel {
  public:
   // Takes cache, activations and scratch now; no pass allocates. OUT_OF_MEMORY or LIMIT.
-  Transformer(const TransformerParts& parts, const PassLimits& limits, DType act, DType cache_dtype);
+  Transformer(const TransformerParts& parts, const PassLimits& limits, DType act,
+              DType cache_dtype);
 
   static TransformerBytes bytes(const ModelConfig& config, const Ops& ops, const PassLimits& limits,
                                 DType act, DType cache_dtype);
@@ -55,6 +57,7 @@ class Transformer final : public PassModel {
   uint32_t nan_count() const { return *buffers_.nan_count; }
 
  private:
+  void add_span(const PassSpan& span);
   void embed();
   void attention_part(uint32_t layer);
   void ffn_part(uint32_t layer);
@@ -71,7 +74,7 @@ class Transformer final : public PassModel {
 
   // The pass in flight.
   PassContext pass_;
-  uint32_t last_count_ = 0;    // slots whose h this pass updates
+  uint32_t last_count_ = 0;  // slots whose h this pass updates
   uint32_t sample_count_ = 0;
 };
 

@@ -5,20 +5,20 @@
 namespace dsv3 {
 namespace {
 
-// Collects requests under one name prefix.
+// Hands out requests under one name prefix.
 class Manifest {
  public:
-  explicit Manifest(std::vector<WeightRequest>& out) : out_(out) {}
+  explicit Manifest(const WeightVisitor& visit) : visit_(visit) {}
 
   void matrix(const std::string& name, uint64_t rows, uint64_t cols, Weight& target) {
-    out_.push_back({.name = name + ".weight", .shape = {rows, cols}, .target = &target});
+    visit_({.name = name + ".weight", .shape = {rows, cols}, .target = &target});
   }
   void projection(const std::string& name, uint64_t rows, uint64_t cols, Weight& target) {
-    matrix(name, rows, cols, target);
-    out_.back().may_be_fp8 = true;
+    visit_(
+        {.name = name + ".weight", .shape = {rows, cols}, .target = &target, .may_be_fp8 = true});
   }
   void vector(const std::string& name, uint64_t cols, Weight& target) {
-    out_.push_back({.name = name + ".weight", .shape = {cols}, .target = &target});
+    visit_({.name = name + ".weight", .shape = {cols}, .target = &target});
   }
   void mlp(const std::string& prefix, uint64_t hidden, uint64_t width, MlpWeights& target) {
     projection(prefix + "gate_proj", width, hidden, target.gate);
@@ -38,20 +38,20 @@ class Manifest {
       projection(prefix + "q_proj", query_width, config.hidden, target.q_b);
     }
     projection(prefix + "kv_a_proj_with_mqa", mla.latent_rank + mla.rope_dim, config.hidden,
-           target.kv_a);
+               target.kv_a);
     vector(prefix + "kv_a_layernorm", mla.latent_rank, target.kv_a_norm);
     projection(prefix + "kv_b_proj", heads * (mla.nope_dim + mla.value_dim), mla.latent_rank,
-           target.kv_b);
+               target.kv_b);
     projection(prefix + "o_proj", config.hidden, heads * mla.value_dim, target.o);
   }
 
   void moe(const std::string& prefix, const ModelConfig& config, MoeWeights& target) {
     const uint32_t experts = config.router.experts;
     matrix(prefix + "gate", experts, config.hidden, target.gate);
-    out_.push_back({.name = prefix + "gate.e_score_correction_bias",
-                    .shape = {experts},
-                    .target = &target.bias,
-                    .as_float = true});
+    visit_({.name = prefix + "gate.e_score_correction_bias",
+            .shape = {experts},
+            .target = &target.bias,
+            .as_float = true});
     target.experts.resize(experts);
     for (uint32_t e = 0; e < experts; ++e) {
       const std::string name = str(prefix, "experts.", e, ".");
@@ -66,14 +66,13 @@ class Manifest {
   }
 
  private:
-  std::vector<WeightRequest>& out_;
+  const WeightVisitor& visit_;
 };
 
 }  // namespace
 
-std::vector<WeightRequest> make_manifest(const ModelConfig& config, ModelWeights& weights) {
-  std::vector<WeightRequest> requests;
-  Manifest manifest(requests);
+void visit_manifest(const ModelConfig& config, ModelWeights& weights, const WeightVisitor& visit) {
+  Manifest manifest(visit);
   weights.layers.assign(config.layers, LayerWeights{});
   manifest.matrix("model.embed_tokens", config.vocab, config.hidden, weights.embed);
   for (uint32_t i = 0; i < config.layers; ++i) {
@@ -93,7 +92,6 @@ std::vector<WeightRequest> make_manifest(const ModelConfig& config, ModelWeights
   if (!config.tied_head) {
     manifest.matrix("lm_head", config.vocab, config.hidden, weights.head);
   }
-  return requests;
 }
 
 }  // namespace dsv3

@@ -1,7 +1,9 @@
-// The model's weights by their role, and the manifest that says which tensor of a checkpoint fills which.
+// The model's weights by their role, and the manifest that says which tensor of a checkpoint fills
+// which.
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -59,8 +61,11 @@ struct WeightRequest {
   bool as_float = false;     // converted to F32 in own memory (the router's correction bias)
 };
 
-// Sizes `weights` for the config and lists every tensor in checkpoint order. `weights` must stay where
-// it is while the requests live.
-std::vector<WeightRequest> make_manifest(const ModelConfig& config, ModelWeights& weights);
+using WeightVisitor = std::function<void(WeightRequest)>;
+
+// Sizes `weights` for the config and hands every tensor to `visit`, in checkpoint order. One at a
+// time: what a config claims may be far more than a checkpoint holds. `weights` must stay where it
+// is while the requests live.
+void visit_manifest(const ModelConfig& config, ModelWeights& weights, const WeightVisitor& visit);
 
 }  // namespace dsv3

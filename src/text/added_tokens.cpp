@@ -8,7 +8,7 @@ constexpr uint32_t kNone = UINT32_MAX;
 
 }  // namespace
 
-AddedTokenFinder::AddedTokenFinder() { roots_.fill(kNone); }
+AddedTokenFinder::AddedTokenFinder() : roots_{} { roots_.fill(kNone); }
 
 uint32_t AddedTokenFinder::child(uint32_t node, uint8_t byte) const {
   uint32_t at = nodes_[node].first_child;

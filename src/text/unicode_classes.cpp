@@ -27,7 +27,7 @@ UnicodeClasses::UnicodeClasses() {
   }
   DSV3_ASSERT(at == flat.size());
 
-  std::array<uint32_t, 64> uniform;  // start of the shared page of each class
+  std::array<uint32_t, 64> uniform{};  // start of the shared page of each class
   uniform.fill(kNoPage);
   page_start_.reserve(kCodeCount / kPageCodes);
   for (uint32_t first = 0; first < kCodeCount; first += kPageCodes) {
