@@ -80,6 +80,30 @@ ModelFamily parse_family(const JsonValue& root) {
   unsupported("model_type", str('"', type, '"'), "\"deepseek_v3\", \"kimi_k2\"");
 }
 
+void parse_yarn(const JsonValue& block, ModelConfig& config) {
+  if (!block.boolean("truncate", true)) unsupported("rope_scaling.truncate", "false", "true");
+  if (!block.is_null("attention_factor")) {
+    unsupported("rope_scaling.attention_factor", "set", "mscale and mscale_all_dim");
+  }
+  YarnConfig yarn;
+  if (block.is_null("factor")) {
+    fail(Status::kInvalidModel, block.where(), " has no \"factor\", wanted a number above 0");
+  }
+  yarn.factor = positive(block, "factor", 0.0);
+  yarn.original_positions = in_range(block, "original_max_position_embeddings", 1, kPositionsMax);
+  yarn.beta_fast = positive(block, "beta_fast", 32.0);
+  yarn.beta_slow = positive(block, "beta_slow", 1.0);
+  yarn.mscale = not_negative(block, "mscale", 1.0);
+  yarn.mscale_all_dim = not_negative(block, "mscale_all_dim", 0.0);
+  config.yarn = yarn;
+  const float scale = softmax_scale(config);
+  const float magnitude = rope_magnitude(config);
+  if (!std::isfinite(scale) || !std::isfinite(magnitude)) {
+    fail(Status::kInvalidModel, "config.json: \"rope_scaling\" makes a softmax scale of ", scale,
+         " and a magnitude of ", magnitude, ", wanted finite numbers");
+  }
+}
+
 // The YaRN block stands in rope_scaling, in newer exports in rope_parameters (trap T6).
 void parse_rope(const JsonValue& root, ModelConfig& config) {
   const auto parameters = root.find("rope_parameters");
@@ -111,27 +135,7 @@ void parse_rope(const JsonValue& root, ModelConfig& config) {
   if (type == "default") return;
   if (type != "yarn")
     unsupported("rope_scaling.type", str('"', type, '"'), "\"yarn\", \"default\"");
-  if (!block->boolean("truncate", true)) unsupported("rope_scaling.truncate", "false", "true");
-  if (!block->is_null("attention_factor")) {
-    unsupported("rope_scaling.attention_factor", "set", "mscale and mscale_all_dim");
-  }
-  YarnConfig yarn;
-  if (block->is_null("factor")) {
-    fail(Status::kInvalidModel, block->where(), " has no \"factor\", wanted a number above 0");
-  }
-  yarn.factor = positive(*block, "factor", 0.0);
-  yarn.original_positions = in_range(*block, "original_max_position_embeddings", 1, kPositionsMax);
-  yarn.beta_fast = positive(*block, "beta_fast", 32.0);
-  yarn.beta_slow = positive(*block, "beta_slow", 1.0);
-  yarn.mscale = not_negative(*block, "mscale", 1.0);
-  yarn.mscale_all_dim = not_negative(*block, "mscale_all_dim", 0.0);
-  config.yarn = yarn;
-  const float scale = softmax_scale(config);
-  const float magnitude = rope_magnitude(config);
-  if (!std::isfinite(scale) || !std::isfinite(magnitude)) {
-    fail(Status::kInvalidModel, "config.json: \"rope_scaling\" makes a softmax scale of ", scale,
-         " and a magnitude of ", magnitude, ", wanted finite numbers");
-  }
+  parse_yarn(*block, config);
 }
 
 void parse_attention(const JsonValue& root, ModelConfig& config) {

@@ -32,7 +32,8 @@ PassLimits make_limits(const ModelConfig& config, const ModelSizes& sizes, DType
     }
   }
   if (tokens == 0) tokens = std::min<uint64_t>(context, kDefaultCacheTokens);
-  limits.page_count = narrow<uint32_t>(ceil_div<uint64_t>(tokens, kPageTokens), "pages of the cache");
+  limits.page_count = narrow<uint32_t>(ceil_div<uint64_t>(tokens, kPageTokens),
+                                       "cache_tokens or cache_bytes, in pages");
   const uint64_t room = uint64_t{limits.page_count} * kPageTokens;
   limits.positions_max = static_cast<uint32_t>(std::min<uint64_t>(context, room));
   // No pass can hold more new tokens than all sequences have room for.
@@ -125,13 +126,13 @@ void ModelLoader::make_plan() {
 void ModelLoader::take_memory() {
   LoadedModel& model = *model_;
   weights_->reserve(parts_.device);
-  model.transformer = std::make_unique<Transformer>(
-      TransformerParts{.device = parts_.device,
-                       .ops = parts_.ops,
-                       .expert_ops = parts_.ops,
-                       .config = model.config,
-                       .weights = model.weights},
-      model.limits, model.activation_dtype, model.cache_dtype);
+  model.transformer =
+      std::make_unique<Transformer>(TransformerParts{.device = parts_.device,
+                                                     .ops = parts_.ops,
+                                                     .expert_ops = parts_.ops,
+                                                     .config = model.config,
+                                                     .weights = model.weights},
+                                    model.limits, model.activation_dtype, model.cache_dtype);
   Checkpoint& checkpoint = *model.checkpoint;
   const uint64_t text_max = options_.text_file_bytes_max;
   model.tokenizer_json = text_or_empty(checkpoint, "tokenizer.json", text_max);

@@ -1,5 +1,6 @@
-// A model from its files, in slices: open headers, read config, check the manifest, bind weights, take the
-// memory of passes. Everything a context needs of a checkpoint comes out as one LoadedModel.
+// A model from its files, in slices: open headers, read config, check the manifest, bind weights,
+// take the memory of passes. Everything a context needs of a checkpoint comes out as one
+// LoadedModel.
 #pragma once
 
 #include <cstdint>
@@ -21,11 +22,11 @@
 namespace dsv3 {
 
 struct ModelSizes {
-  uint32_t slots = 16;          // sequences that may exist at once
-  uint32_t rows_max = 512;      // tokens of one pass
-  uint32_t positions_max = 0;   // context length; 0 = the model's, cut to the cache
-  uint64_t cache_tokens = 0;    // room of all sequences together; 0 = see cache_bytes
-  uint64_t cache_bytes = 0;     // with both 0: the context length or 8192 tokens, the smaller
+  uint32_t slots = 16;               // sequences that may exist at once
+  uint32_t rows_max = 512;           // tokens of one pass
+  uint32_t positions_max = 0;        // context length; 0 = the model's, cut to the cache
+  uint64_t cache_tokens = 0;         // room of all sequences together; 0 = see cache_bytes
+  uint64_t cache_bytes = 0;          // with both 0: the context length or 8192 tokens, the smaller
   std::optional<DType> cache_dtype;  // BF16 or F32; unset = the activations'
 };
 
@@ -86,10 +87,10 @@ class ModelLoader {
   // INVALID_MODEL, UNSUPPORTED, IO, LIMIT.
   const MemoryPlan& plan();
   // Room of the cache in tokens, once plan() has answered.
-  uint64_t cache_tokens() const { return uint64_t{model_->limits.page_count} * kPageTokens; }
+  const PassLimits& limits() const { return model_->limits; }
 
-  // Goes on for about `budget_us` (0 = to the end); true when the model is complete. On an error the
-  // loader is spent: make a new one to try again.
+  // Goes on for about `budget_us` (0 = to the end); true when the model is complete. On an error
+  // the loader is spent: make a new one to try again.
   bool step(uint64_t budget_us);
   LoadProgress progress() const;
   std::unique_ptr<LoadedModel> take();

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <utility>
 
 #include "base/checked.h"
 #include "base/dtype.h"
@@ -44,26 +45,27 @@ bool block_has_nonzero(const TensorView& tensor, uint64_t row, uint64_t col) {
   return false;
 }
 
-void check_scales(const std::string& name, const TensorView& tensor, const TensorView& scales) {
+// `where` is the file and name of the scales.
+void check_scales(const std::string& where, const TensorView& tensor, const TensorView& scales) {
   for (uint64_t i = 0; i < scales.shape.elements(); ++i) {
     const float scale = element(scales.data, DType::kF32, i);
     const uint64_t row = i / scales.shape[1];
     const uint64_t col = i % scales.shape[1];
     if (!std::isfinite(scale) || scale < 0.0f) {
-      fail(Status::kInvalidModel, "tensor ", name, "_scale_inv: element [", row, ", ", col, "] is ",
-           scale, ", wanted a finite number above 0");
+      fail(Status::kInvalidModel, where, ": element [", row, ", ", col, "] is ", scale,
+           ", wanted a finite number above 0");
     }
     if (scale == 0.0f && block_has_nonzero(tensor, row * kBlock, col * kBlock)) {
-      fail(Status::kInvalidModel, "tensor ", name, "_scale_inv: element [", row, ", ", col,
-           "] is 0 for a block that is not all zero");
+      fail(Status::kInvalidModel, where, ": element [", row, ", ", col,
+           "] is 0 for a block that is not all zero, wanted a finite number above 0");
     }
   }
 }
 
-void check_no_nan_bytes(const std::string& name, const TensorView& tensor) {
+void check_no_nan_bytes(const std::string& where, const TensorView& tensor) {
   for (uint64_t i = 0; i < tensor.bytes; ++i) {
     if ((std::to_integer<uint8_t>(tensor.data[i]) & 0x7fu) == 0x7fu) {
-      fail(Status::kInvalidModel, "tensor ", name, ": byte ", i, " is NaN in F8_E4M3");
+      fail(Status::kInvalidModel, where, ": byte ", i, " is NaN in F8_E4M3, wanted a number");
     }
   }
 }
@@ -72,64 +74,69 @@ void check_no_nan_bytes(const std::string& name, const TensorView& tensor) {
 
 WeightLoader::WeightLoader(Checkpoint& checkpoint, const ModelConfig& config, ModelWeights& weights,
                            const WeightLoadOptions& options)
-    : checkpoint_(checkpoint),
-      options_(options),
-      weights_(weights),
-      tied_head_(config.tied_head) {
-  std::vector<WeightRequest> requests = make_manifest(config, weights);
-  items_.reserve(requests.size());
-  for (WeightRequest& request : requests) {
-    items_.push_back(check(request));
+    : checkpoint_(checkpoint), options_(options), weights_(weights), tied_head_(config.tied_head) {
+  visit_manifest(config, weights, [this](WeightRequest request) {
+    items_.push_back(check(std::move(request)));
     plan_bytes(items_.back());
-  }
+  });
 }
 
-WeightLoader::Item WeightLoader::check(const WeightRequest& request) const {
-  Item item{.request = request};
-  item.tensor = checkpoint_.find(request.name);
-  if (item.tensor == nullptr) {
-    const std::string stem = request.name.substr(0, request.name.rfind('.'));
-    if (checkpoint_.find(stem + ".weight_packed") != nullptr) {
-      fail(Status::kUnsupported, "tensor ", stem,
-           ".weight_packed: INT4 pack-quantized weights, supported: BF16, F16, F32, F8_E4M3");
-    }
-    fail(Status::kInvalidModel, "tensor ", request.name, " is missing, wanted shape ",
-         request.shape.text());
-  }
+WeightLoader::Item WeightLoader::check(WeightRequest request) const {
+  Item item{.request = std::move(request)};
+  const std::string& name = item.request.name;
+  const Shape& shape = item.request.shape;
+  item.tensor = checkpoint_.find(name);
+  if (item.tensor == nullptr) fail_missing(item.request);
   const TensorEntry& tensor = *item.tensor;
-  const std::string& file = checkpoint_.files()[tensor.file];
-  if (tensor.rank != request.shape.rank || tensor.shape != request.shape) {
-    fail(Status::kInvalidModel, file, ": tensor ", request.name, " is ", tensor.description(),
-         ", wanted shape ", request.shape.text());
+  if (tensor.rank != shape.rank || tensor.shape != shape) {
+    fail(Status::kInvalidModel, where(tensor), " is ", tensor.description(), ", wanted shape ",
+         shape.text());
   }
-  const bool is_fp8 = tensor.dtype == DType::kF8E4M3 && request.may_be_fp8;
+  const bool is_fp8 = tensor.dtype == DType::kF8E4M3 && item.request.may_be_fp8;
   if (!is_floating(tensor.dtype) && !is_fp8) {
-    fail(Status::kUnsupported, file, ": tensor ", request.name, " is ", tensor.description(),
-         ", supported: BF16, F16, F32", request.may_be_fp8 ? ", F8_E4M3" : "");
+    fail(Status::kUnsupported, where(tensor), " is ", tensor.description(),
+         ", supported: BF16, F16, F32", item.request.may_be_fp8 ? ", F8_E4M3" : "");
   }
-  item.scales = checkpoint_.find(request.name + "_scale_inv");
-  if (!is_fp8) {
-    item.scales = nullptr;  // a leftover of a converted checkpoint (spec §4.6)
-    return item;
-  }
-  const Shape scale_shape{ceil_div<uint64_t>(request.shape[0], kBlock),
-                          ceil_div<uint64_t>(request.shape[1], kBlock)};
+  if (!is_fp8) return item;  // a scale beside it is a leftover of a conversion (spec §4.6)
+  const Shape scale_shape{ceil_div<uint64_t>(shape[0], kBlock),
+                          ceil_div<uint64_t>(shape[1], kBlock)};
+  item.scales = checkpoint_.find(name + "_scale_inv");
   if (item.scales == nullptr) {
-    fail(Status::kInvalidModel, file, ": tensor ", request.name, " is F8_E4M3 and ", request.name,
+    fail(Status::kInvalidModel, where(tensor), " is F8_E4M3 and ", name,
          "_scale_inv is missing, wanted F32 ", scale_shape.text());
   }
-  if (item.scales->dtype != DType::kF32 || item.scales->rank != scale_shape.rank ||
-      item.scales->shape != scale_shape) {
-    fail(Status::kInvalidModel, checkpoint_.files()[item.scales->file], ": tensor ", request.name,
-         "_scale_inv is ", item.scales->description(), ", wanted F32 ", scale_shape.text());
+  const TensorEntry& scales = *item.scales;
+  if (scales.dtype != DType::kF32 || scales.rank != scale_shape.rank ||
+      scales.shape != scale_shape) {
+    fail(Status::kInvalidModel, where(scales), " is ", scales.description(), ", wanted F32 ",
+         scale_shape.text());
   }
   return item;
 }
 
+std::string WeightLoader::where(const TensorEntry& entry) const {
+  return str(checkpoint_.files()[entry.file], ": tensor ", entry.name);
+}
+
+void WeightLoader::fail_missing(const WeightRequest& request) const {
+  const std::string stem = request.name.substr(0, request.name.rfind('.'));
+  const TensorEntry* const packed = checkpoint_.find(stem + ".weight_packed");
+  if (packed != nullptr) {
+    fail(Status::kUnsupported, where(*packed), " is ", packed->description(),
+         ", INT4 pack-quantized weights; supported: BF16, F16, F32, F8_E4M3");
+  }
+  const bool one_file = checkpoint_.files().size() == 1;
+  fail(Status::kInvalidModel,
+       one_file ? checkpoint_.files().front() : std::string("model.safetensors.index.json"),
+       ": tensor ", request.name, " is missing, wanted shape ", request.shape.text());
+}
+
 void WeightLoader::plan_bytes(Item& item) {
   const bool in_place = options_.map && checkpoint_.can_map();
-  const auto misaligned = [](const TensorEntry& entry) {
-    return entry.begin % std::max<uint64_t>(dtype_bits(*entry.dtype) / 8, 1) != 0;
+  // By address, not by place in the file: the host's memory may start anywhere.
+  const auto misaligned = [this](const TensorEntry& entry) {
+    const auto address = reinterpret_cast<uintptr_t>(checkpoint_.map_tensor(entry).data);
+    return address % std::max<uint64_t>(dtype_bits(*entry.dtype) / 8, 1) != 0;
   };
   const auto plan_one = [&](const TensorEntry& entry, bool& copy) {
     copy = !in_place || misaligned(entry);
@@ -180,7 +187,7 @@ bool WeightLoader::copy_piece(const Item& item) {
     for (uint64_t i = 0; i < item.request.shape.elements(); ++i) {
       const float value = element(raw.data(), *item.tensor->dtype, i);
       if (!std::isfinite(value)) {
-        fail(Status::kInvalidModel, "tensor ", item.request.name, ": element ", i, " is ", value,
+        fail(Status::kInvalidModel, where(*item.tensor), ": element ", i, " is ", value,
              ", wanted a finite number");
       }
       std::memcpy(own + i * sizeof(float), &value, sizeof(float));
@@ -225,8 +232,8 @@ void WeightLoader::bind(Device& device, const Item& item) {
   }
   const uint64_t scale_offset = item.copy_tensor ? padded(item.tensor->bytes) : 0;
   const TensorView scales = view(*item.scales, item.copy_scales, scale_offset);
-  check_scales(item.request.name, tensor, scales);
-  if (options_.scan_values) check_no_nan_bytes(item.request.name, tensor);
+  check_scales(where(*item.scales), tensor, scales);
+  if (options_.scan_values) check_no_nan_bytes(where(*item.tensor), tensor);
   *item.request.target = device.load(tensor, &scales);
 }
 

@@ -1,5 +1,5 @@
-// From a checkpoint's tensors to the model's weights: checked against the manifest first, then bound in
-// place or copied, tensor by tensor, so that a load can be cut anywhere.
+// From a checkpoint's tensors to the model's weights: checked against the manifest first, then
+// bound in place or copied, tensor by tensor, so that a load can be cut anywhere.
 #pragma once
 
 #include <cstdint>
@@ -25,8 +25,8 @@ struct WeightBytes {
 
 class WeightLoader {
  public:
-  // Finds and checks every tensor of the manifest by header alone: INVALID_MODEL naming tensor, file,
-  // found and wanted. `checkpoint` and `weights` outlive the loader and stay in place.
+  // Finds and checks every tensor of the manifest by header alone: INVALID_MODEL naming tensor,
+  // file, found and wanted. `checkpoint` and `weights` outlive the loader and stay in place.
   WeightLoader(Checkpoint& checkpoint, const ModelConfig& config, ModelWeights& weights,
                const WeightLoadOptions& options);
 
@@ -55,7 +55,9 @@ class WeightLoader {
     uint64_t own_bytes = 0;  // of memory_, 64-byte aligned pieces
   };
 
-  Item check(const WeightRequest& request) const;
+  Item check(WeightRequest request) const;
+  std::string where(const TensorEntry& entry) const;  // "model.safetensors: tensor lm_head.weight"
+  [[noreturn]] void fail_missing(const WeightRequest& request) const;
   void plan_bytes(Item& item);
   bool copy_piece(const Item& item);
   void bind(Device& device, const Item& item);
@@ -71,8 +73,8 @@ class WeightLoader {
 
   // Progress.
   size_t item_index_ = 0;
-  uint64_t memory_used_ = 0;   // by finished items
-  uint64_t item_copied_ = 0;   // bytes of the current item's tensor copied so far
+  uint64_t memory_used_ = 0;  // by finished items
+  uint64_t item_copied_ = 0;  // bytes of the current item's tensor copied so far
   uint64_t bytes_done_ = 0;
 };
 

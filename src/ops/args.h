@@ -38,8 +38,8 @@ struct ConstRows {
   ConstRows(const void* data_in, DType dtype_in, uint32_t rows_in, uint32_t cols_in,
             uint64_t stride_in)
       : data(data_in), dtype(dtype_in), rows(rows_in), cols(cols_in), stride(stride_in) {}
-  ConstRows(
-      const Rows& view)  // NOLINT(google-explicit-constructor): a view may lose its write right
+  // Implicit: a view may lose its right to write.
+  ConstRows(const Rows& view)  // NOLINT
       : ConstRows(view.data, view.dtype, view.rows, view.cols, view.stride) {}
 };
 

@@ -1,5 +1,7 @@
-// config.json: the real members of the family are read exactly (spec §1.2, §2.4, §6.4, §10.1), everything
-// outside it is refused by the name of its field.
+// config.json: the real members of the family are read exactly (spec §1.2, §2.4, §6.4, §10.1),
+// everything outside it is refused by the name of its field.
+#include "model/config.h"
+
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -7,7 +9,6 @@
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
-#include "model/config.h"
 #include "model/weights.h"
 
 namespace dsv3 {
@@ -65,9 +66,8 @@ ModelConfig parse(const json& config, const std::string& generation = {}) {
 uint64_t parameters(const ModelConfig& config) {
   ModelWeights weights;
   uint64_t total = 0;
-  for (const WeightRequest& request : make_manifest(config, weights)) {
-    total += request.shape.elements();
-  }
+  visit_manifest(config, weights,
+                 [&](const WeightRequest& request) { total += request.shape.elements(); });
   return total;
 }
 
@@ -75,9 +75,9 @@ TEST(Manifest, CountsOfTheRealModels) {
   ModelWeights weights;
   const ModelConfig config = parse(deepseek_v3());
   uint64_t tensors = 0;
-  for (const WeightRequest& request : make_manifest(config, weights)) {
+  visit_manifest(config, weights, [&](const WeightRequest& request) {
     tensors += request.may_be_fp8 ? 2 : 1;  // with its scale
-  }
+  });
   const uint64_t mtp_layer = 12 + 2 + 1544 + 6;  // not in the manifest
   EXPECT_EQ(tensors + mtp_layer, 91'991u);
   EXPECT_EQ(parameters(config), 671'026'419'200u);
@@ -117,6 +117,19 @@ TEST(Config, RopeParameters) {
   config["rope_parameters"] = {{"rope_type", "default"}, {"rope_theta", 50000.0}};
   EXPECT_FALSE(parse(config).yarn.has_value());
   EXPECT_EQ(parse(config).rope_theta, 50000.0);
+}
+
+TEST(Config, RopeBlocksThatSayTooLittle) {
+  json config = deepseek_v3();
+  config["rope_parameters"] = config["rope_scaling"];
+  config["rope_scaling"] = json::object();
+  EXPECT_TRUE(parse(config).yarn.has_value()) << "an empty block hides the other one";
+  config = deepseek_v3();
+  config["rope_scaling"].erase("type");
+  EXPECT_THROW(parse(config), Error) << "a factor without a type";
+  config = deepseek_v3();
+  config["rope_scaling"].erase("factor");
+  EXPECT_THROW(parse(config), Error);
 }
 
 struct FreqCase {
@@ -184,6 +197,14 @@ TEST(Config, RefusesByName) {
       {"num_experts_per_tok", 200, Status::kInvalidModel},
       {"qk_rope_head_dim", 63, Status::kInvalidModel},
       {"rms_norm_eps", 0, Status::kInvalidModel},
+      {"rms_norm_eps", 1e-300, Status::kInvalidModel},
+      {"routed_scaling_factor", 1e39, Status::kInvalidModel},
+      {"rope_scaling",
+       {{"type", "yarn"},
+        {"factor", 1e30},
+        {"original_max_position_embeddings", 4096},
+        {"mscale_all_dim", 1e30}},
+       Status::kInvalidModel},
       {"rope_theta", -10000, Status::kInvalidModel},
       {"eos_token_id", 129280, Status::kInvalidModel},
   };
@@ -209,6 +230,21 @@ TEST(Config, GenerationDefaults) {
   EXPECT_EQ(some.temperature, 0.6);
   EXPECT_EQ(some.top_p, 0.95);
   EXPECT_FALSE(some.top_k.has_value());
+}
+
+// What every generation would refuse is the file's fault, told when it is read.
+TEST(Config, RefusesSamplingDefaultsThatNoGenerationTakes) {
+  for (const char* text :
+       {R"({"temperature":-0.5})", R"({"temperature":1e39})", R"({"top_p":0})", R"({"top_p":1.5})",
+        R"({"min_p":-1})", R"({"min_p":2})", R"({"repetition_penalty":0})", R"({"top_p":"0.9"})"}) {
+    try {
+      parse_generation_defaults(text);
+      ADD_FAILURE() << text << " was accepted";
+    } catch (const Error& error) {
+      EXPECT_EQ(error.status(), Status::kInvalidModel) << error.what();
+      EXPECT_NE(error.message().find("generation_config.json"), std::string::npos) << error.what();
+    }
+  }
 }
 
 }  // namespace

@@ -1,5 +1,5 @@
-// The whole network against logits of the published implementation: F32 weights within 1e-3, BF16, F16
-// and FP8 weights no worse than the published implementation's own bfloat16 run.
+// The whole network against logits of the published implementation: F32 weights within 1e-3, BF16,
+// F16 and FP8 weights no worse than the published implementation's own bfloat16 run.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -11,9 +11,9 @@
 namespace dsv3::testing {
 namespace {
 
-// Below this gap between the last kept and the first dropped expert, BF16 rounding may choose another
-// one: the position is reported, not compared. The published bfloat16 run itself changes experts at a
-// gap of 9.4e-3 (bf16_shards, position 46).
+// Below this gap between the last kept and the first dropped expert, BF16 rounding may choose
+// another one: the position is reported, not compared. The published bfloat16 run itself changes
+// experts at a gap of 9.4e-3 (bf16_shards, position 46).
 constexpr double kRouterMargin = 1e-2;
 
 struct Case {
@@ -84,8 +84,8 @@ TEST_P(Golden, LogitsOfEveryPosition) {
     ASSERT_GT(compared, golden.tokens.size() / 2) << "too few positions with a router margin";
     const auto count = static_cast<double>(compared);
     EXPECT_LE(sum, published_sum) << "mean error " << sum / count << ", published bfloat16 "
-                                  << published_sum / count << ", left out near a routing tie:"
-                                  << near_ties;
+                                  << published_sum / count
+                                  << ", left out near a routing tie:" << near_ties;
   }
 }
 

@@ -18,9 +18,9 @@ namespace dsv3::testing {
 inline std::filesystem::path golden_dir() { return DSV3_GOLDEN_DIR; }
 
 inline const std::vector<std::string>& golden_names() {
-  static const std::vector<std::string> names = {
-      "groups_yarn",   "moonlight_style", "odd_widths",  "fp8_cut_blocks",
-      "negative_bias", "kimi_style",      "bf16_shards", "f16_layer_freq"};
+  static const std::vector<std::string> names = {"groups_yarn",    "moonlight_style", "odd_widths",
+                                                 "fp8_cut_blocks", "negative_bias",   "kimi_style",
+                                                 "bf16_shards",    "f16_layer_freq"};
   return names;
 }
 

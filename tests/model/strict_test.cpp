@@ -1,5 +1,5 @@
-// STRICT below the engine: chunking, thread count, page order, company and weight placement leave every
-// bit of the logits as it was.
+// STRICT below the engine: chunking, thread count, page order, company and weight placement leave
+// every bit of the logits as it was.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -107,8 +107,8 @@ TEST_P(Strict, Company) {
                      .position_begin = i,
                      .tokens = other.subspan(i, count),
                      .pages = theirs};
-      const std::array<PassSpan, 2> spans = ours_first ? std::array{mine, guest}
-                                                       : std::array{guest, mine};
+      const std::array<PassSpan, 2> spans =
+          ours_first ? std::array{mine, guest} : std::array{guest, mine};
       fixture.run({.spans = spans, .samples = {}});
       i += count;
     }
