@@ -35,6 +35,9 @@ class Engine {
   Engine(const Engine&) = delete;
   Engine& operator=(const Engine&) = delete;
 
+  // What a sequence with default options takes from the allocator.
+  static uint64_t sequence_bytes(const PassLimits& limits);
+
   // --- ANY ---------------------------------------------------------------
   // The running generation of `id`, if any, ends CANCELLED: within one segment of a step that runs,
   // else in the next step or at the next call that names the sequence.

@@ -118,14 +118,18 @@ Engine::Engine(const EngineParts& parts, const EngineOptions& options)
     : impl_(std::make_unique<Impl>(parts, options)) {}
 Engine::~Engine() = default;
 
+uint64_t Engine::sequence_bytes(const PassLimits& limits) {
+  return SequenceStorage::bytes(most_tokens(limits), SequenceOptions().events_max);
+}
+
 void Engine::cancel_sequence(SequenceId id) noexcept { impl_->cancels.request(id); }
 void Engine::cancel_all() noexcept { impl_->cancels.request_all(); }
 void Engine::interrupt() noexcept { impl_->interrupted.store(true); }
 
 SequenceId Engine::sequence_create(const SequenceOptions& options) {
-  if (options.events_max < kEventsMin) {
-    fail(Status::kInvalidArgument, "events_max: found ", options.events_max, ", wanted at least ",
-         kEventsMin);
+  if (options.events_max < kEventsMin || options.events_max > kEventsMax) {
+    fail(Status::kInvalidArgument, "events_max: found ", options.events_max, ", wanted ",
+         kEventsMin, " to ", kEventsMax);
   }
   const uint32_t most = impl_->sequence_tokens_max;
   const uint32_t tokens_max = options.tokens_max == 0 ? most : std::min(options.tokens_max, most);

@@ -15,12 +15,23 @@ void Engine::Impl::append_token(Sequence& sequence, int32_t token, AttentionForm
       ends_turn ? Channel::kAnswer : text_rules.channel_after(token, sequence.channel);
 }
 
+// No token could be drawn: the weights' doing (NaN, infinity), or biases that ban everything.
+void Engine::Impl::finish_without_token(Sequence& sequence) {
+  const size_t biases = sequence.generation.options.biases.size();
+  const std::string where = str("no finite logit at position ", sequence.token_count);
+  if (biases == 0) {
+    finish_error(sequence, Status::kInvalidModel, where + ": the weights give NaN or infinity");
+    return;
+  }
+  finish_error(sequence, Status::kInvalidArgument,
+               str(where, ": wanted a token that the ", biases, " biases do not ban"));
+}
+
 // The scheduler saw that the ring has room for all of this.
 void Engine::Impl::commit_token(Sequence& sequence, const SampleResult& result) {
   const uint32_t position = sequence.token_count;
   if (result.token < 0) {
-    // The weights' doing (NaN, infinity), or biases that leave no token: no defect of ours.
-    finish_error(sequence, Status::kInvalidModel, str("no finite logit at position ", position));
+    finish_without_token(sequence);
     return;
   }
   const Generation& generation = sequence.generation;

@@ -137,6 +137,7 @@ struct Engine::Impl {
   // engine_events.cpp; lock held unless said otherwise
   void append_token(Sequence& sequence, int32_t token, AttentionForm form);
   void commit_token(Sequence& sequence, const SampleResult& result);
+  void finish_without_token(Sequence& sequence);
   FinishReason release_text(Sequence& sequence, int32_t token);
   void push_text(Sequence& sequence);
   void finish(Sequence& sequence, FinishReason reason, Status status, int32_t token);

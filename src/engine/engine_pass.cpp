@@ -7,9 +7,8 @@
 namespace dsv3 {
 namespace {
 
-constexpr uint32_t kPrefillRowsMin =
-    16;                               // under a budget: fewer would waste the weights' bandwidth
-constexpr double kCostWeight = 0.25;  // of the newest pass in the average
+constexpr uint32_t kPrefillRowsUnknown = 4;  // under a budget, until the cost of a row is known
+constexpr double kCostWeight = 0.25;         // of the newest pass in the average
 
 }  // namespace
 
@@ -136,10 +135,9 @@ bool Engine::Impl::is_pass_wanted() {
 uint32_t Engine::Impl::prefill_rows(uint64_t segment_us) const {
   const uint32_t most = options.prefill_tokens_max == 0 ? rows_max : options.prefill_tokens_max;
   if (segment_us == 0) return most;
-  if (row_segment_us <= 0.0) return std::min(most, kPrefillRowsMin);
+  if (row_segment_us <= 0.0) return std::min(most, kPrefillRowsUnknown);
   const double rows = static_cast<double>(segment_us) / row_segment_us;
-  return rows >= most ? most
-                      : std::min(most, std::max(kPrefillRowsMin, static_cast<uint32_t>(rows)));
+  return rows >= most ? most : std::max(1u, static_cast<uint32_t>(rows));
 }
 
 StepState Engine::Impl::state_between_passes() {

@@ -61,7 +61,18 @@ const StepPlan& Scheduler::plan(const SchedulerInput& input) {
   for (size_t i = 0; i < count; ++i) {
     if (can_run(i) && is_prefill(i)) place(i, rows_left_);
   }
+  keep_youngest_refusal();
   return plan_;
+}
+
+// One end may free the pages that the others lack: they are planned again after it.
+void Scheduler::keep_youngest_refusal() {
+  if (plan_.refusals.size() < 2) return;
+  const auto youngest =
+      std::max_element(plan_.refusals.begin(), plan_.refusals.end(),
+                       [](const Refusal& a, const Refusal& b) { return a.index < b.index; });
+  plan_.refusals.front() = *youngest;
+  plan_.refusals.resize(1);
 }
 
 bool Scheduler::can_run(size_t index) const {
@@ -107,7 +118,7 @@ bool Scheduler::fit_or_refuse(size_t index, uint32_t rows) {
   const uint32_t missing = pages_missing(demand, demand.tokens);
   if (rows == 0 || missing <= pages_free_) return true;
   if (demand.is_generating) {
-    plan_.refusals.push_back({demand.slot, missing, pages_free_});
+    plan_.refusals.push_back({index, demand.slot, missing, pages_free_});
     marks_[index] = Mark::kPlanned;
   }
   return false;

@@ -36,7 +36,8 @@ struct PlannedWork {
   bool draws = false;      // a token is drawn after the last row
 };
 
-struct Refusal {  // policy kLimit: this generation ends
+struct Refusal {     // policy kLimit: this generation ends
+  size_t index = 0;  // into the demands
   uint32_t slot = 0;
   uint32_t pages_wanted = 0;
   uint32_t pages_free = 0;
@@ -45,7 +46,7 @@ struct Refusal {  // policy kLimit: this generation ends
 struct StepPlan {
   std::vector<uint32_t> preempted;  // slots whose pages are given back before any is taken
   std::vector<PlannedWork> work;
-  std::vector<Refusal> refusals;
+  std::vector<Refusal> refusals;  // at most one: the youngest that lacks pages
   void clear();
 };
 
@@ -70,6 +71,7 @@ class Scheduler {
   bool preempt_for(size_t index);
   bool may_enter(size_t index) const;
   uint32_t pages_idle() const;
+  void keep_youngest_refusal();
   void take(size_t index, uint32_t rows, uint32_t pages);
 
   SchedulerInput input_;

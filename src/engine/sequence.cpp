@@ -13,20 +13,26 @@ constexpr uint32_t kWordBits = 64;
 
 SequenceStorage::SequenceStorage(Allocator& allocator, uint32_t tokens_max_in, uint32_t events_max)
     : tokens_max(tokens_max_in) {
-  uint64_t bytes = 0;
-  carve(Carver(), events_max, &bytes);
-  block = Block(allocator, bytes, "sequence");
-  carve(Carver(block), events_max, &bytes);
+  block = Block(allocator, bytes(tokens_max, events_max), "sequence");
+  Carver carver(block);
+  carve(carver, events_max);
   std::fill_n(generated, ceil_div(tokens_max, kWordBits), uint64_t{0});
 }
 
-void SequenceStorage::carve(Carver carver, uint32_t events_max, uint64_t* bytes) {
+uint64_t SequenceStorage::bytes(uint32_t tokens_max, uint32_t events_max) {
+  SequenceStorage measured;
+  measured.tokens_max = tokens_max;
+  Carver carver;
+  measured.carve(carver, events_max);
+  return carver.bytes();
+}
+
+void SequenceStorage::carve(Carver& carver, uint32_t events_max) {
   tokens = carver.take<int32_t>(tokens_max);
   generated = carver.take<uint64_t>(ceil_div(tokens_max, kWordBits));
   pages = carver.take<int32_t>(ceil_div(tokens_max, kPageTokens));
   taken_text = carver.take<char>(kEventTextBytes);
   ring.carve(carver, events_max);
-  *bytes = carver.bytes();
 }
 
 bool Sequence::is_blocked(const TextRules& rules) const {

@@ -18,6 +18,7 @@ namespace dsv3 {
 struct SequenceStorage {
   SequenceStorage() = default;
   SequenceStorage(Allocator& allocator, uint32_t tokens_max_in, uint32_t events_max);
+  static uint64_t bytes(uint32_t tokens_max, uint32_t events_max);
 
   Block block;
   uint32_t tokens_max = 0;
@@ -28,7 +29,7 @@ struct SequenceStorage {
   EventRing ring;
 
  private:
-  void carve(Carver carver, uint32_t events_max, uint64_t* bytes);
+  void carve(Carver& carver, uint32_t events_max);
 };
 
 // Guarded by the engine's lock, except that a pass in flight reads tokens [0, its last row] and

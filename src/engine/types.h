@@ -39,6 +39,7 @@ inline constexpr uint32_t kEventsPrefill = 1u << 2;
 inline constexpr uint32_t kEventTextBytes =
     1024;                                  // longer text is split over events at a UTF-8 border
 inline constexpr uint32_t kEventsMin = 8;  // slots of an event ring
+inline constexpr uint32_t kEventsMax = 65536;
 inline constexpr uint32_t kStopTokensMax = 32;
 inline constexpr uint32_t kLogitBiasesMax = 1024;
 

@@ -203,7 +203,8 @@ TEST(EngineStream, NoFiniteLogitEndsOnlyThatSequence) {
   const Heard heard = test.finish(bad);
   EXPECT_EQ(heard.end.finish, FinishReason::kError);
   EXPECT_EQ(heard.end.status, Status::kInvalidModel);
-  EXPECT_EQ(test.engine.sequence_error(bad), "no finite logit at position 7");
+  EXPECT_EQ(test.engine.sequence_error(bad),
+            "no finite logit at position 7: the weights give NaN or infinity");
   EXPECT_EQ(test.finish(good).end.finish, FinishReason::kMaxTokens);
 }
 

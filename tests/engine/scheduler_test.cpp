@@ -194,6 +194,18 @@ TEST(Scheduler, LimitRefusesGenerationsAndLetsPrefillsWait) {
   EXPECT_EQ(plan.refusals[0].pages_free, 1u);
 }
 
+// Ending one may feed the others: the youngest goes, the older wait for the next plan.
+TEST(Scheduler, LimitRefusesOnlyTheYoungest) {
+  Scene scene;
+  scene.policy = OutOfPagesPolicy::kLimit;
+  scene.pages_free = 0;
+  scene.demands = {prefill(0, kPageTokens), prefill(1, kPageTokens), prefill(2, kPageTokens)};
+  const StepPlan plan = scene.plan();
+  EXPECT_TRUE(plan.work.empty());
+  ASSERT_EQ(plan.refusals.size(), 1u);
+  EXPECT_EQ(plan.refusals[0].slot, 2u);
+}
+
 // Whatever the demands: no row, page or slot is planned twice or beyond the limits, and something
 // is planned whenever something can run.
 TEST(Scheduler, RandomPlansKeepTheLimits) {
