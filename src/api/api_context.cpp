@@ -216,7 +216,12 @@ dsv3_context::~dsv3_context() {
     model.reset();
   }
   released_targets.drain();
-  if (log.has_value()) log->flush();
+  if (!log.has_value()) return;
+  try {
+    log->flush();
+  } catch (...) {
+    // No memory for the last lines: they are lost, the context goes anyway.
+  }
 }
 
 dsv3_status dsv3_context_options_init(dsv3_context_options* out_options, uint32_t struct_size) {
@@ -273,8 +278,8 @@ dsv3_status dsv3_context_plan(dsv3_context* context, dsv3_plan* out_plan) {
       return;
     }
     const dsv3::LoadedModel& model = *context->model->model;
-    const uint64_t cache_tokens = uint64_t{model.limits.page_count} * dsv3::kPageTokens;
-    dsv3::write_struct(dsv3::plan_to_abi(model.plan, context->options.ceiling_bytes, cache_tokens),
+    dsv3::write_struct(dsv3::plan_to_abi(model.plan, model.limits, context->options.ceiling_bytes,
+                                         context->model->machine->workers_max),
                        out_plan);
   });
 }

@@ -79,13 +79,15 @@ bool faults(Status status) {
   return status == Status::kTimeout || status == Status::kDeviceLost || status == Status::kInternal;
 }
 
-// What a STEP call of a loaded context may not survive: the first cause is kept.
-void fault(dsv3_context& context, Status status, const char* message) noexcept {
+// After a failed STEP call: what a context does not survive makes it FAULTED, with this message as
+// the first cause. The engine knows of failures inside its passes already.
+void note_fault(dsv3_context& context, Status status, const char* message) noexcept {
   Engine* const engine = context.engine.load(std::memory_order_acquire);
   if (engine == nullptr || context.state.load() == DSV3_CONTEXT_FAULTED) return;
-  context.first_cause.set(message);
-  context.state.store(DSV3_CONTEXT_FAULTED);
   try {
+    if (!faults(status) && !engine->is_faulted()) return;
+    context.first_cause.set(message);
+    context.state.store(DSV3_CONTEXT_FAULTED);
     engine->fault(status, message);
   } catch (...) {
     // Its generations stay without their end event; everything but destroy is refused now.
@@ -100,7 +102,7 @@ Status run_body(dsv3_context& context, const Call& call, void (*body)(void*), vo
   } catch (...) {
     char message[kMessageBytes];
     const Status status = status_of_current_exception(message, sizeof(message));
-    if (call.call_class == CallClass::kStep && faults(status)) fault(context, status, message);
+    if (call.call_class == CallClass::kStep) note_fault(context, status, message);
     if (!call.keeps_message) store_message(context, call.sequence, message);
     return status;
   }

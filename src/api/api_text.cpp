@@ -100,6 +100,7 @@ void append_chat(dsv3_context& context, SequenceId sequence, std::span<const Cha
 }  // namespace
 }  // namespace dsv3
 
+// NOLINTNEXTLINE(readability-function-size): the parameters are the ABI's
 dsv3_status dsv3_tokenize(dsv3_context* context, const char* text, uint64_t text_bytes,
                           uint32_t flags, int32_t* tokens, uint64_t capacity, uint64_t* out_count) {
   return dsv3::run_call(context, Call{}, [&] {
@@ -114,6 +115,7 @@ dsv3_status dsv3_tokenize(dsv3_context* context, const char* text, uint64_t text
   });
 }
 
+// NOLINTNEXTLINE(readability-function-size): the parameters are the ABI's
 dsv3_status dsv3_detokenize(dsv3_context* context, const int32_t* tokens, uint64_t token_count,
                             uint32_t flags, char* buffer, uint64_t capacity, uint64_t* out_bytes) {
   return dsv3::run_call(context, Call{}, [&] {
@@ -136,6 +138,7 @@ dsv3_status dsv3_detokenize(dsv3_context* context, const int32_t* tokens, uint64
   });
 }
 
+// NOLINTNEXTLINE(readability-function-size): the parameters are the ABI's
 dsv3_status dsv3_chat_render(dsv3_context* context, const dsv3_message* messages,
                              uint64_t message_count, uint32_t flags, char* buffer,
                              uint64_t capacity, uint64_t* out_bytes) {

@@ -8,9 +8,9 @@
 namespace dsv3 {
 namespace {
 
-// A model's tokenizer as tables in memory, beside its file's text; threads' stacks come on top.
+// What malloc gives, roughly: the tokenizer's tables and the tensors' names; and each thread's
+// stack.
 constexpr uint64_t kOverheadBytes = 8u << 20;
-constexpr uint64_t kTokenizerBytesPerFileByte = 4;
 constexpr uint64_t kThreadBytes = 64u << 10;
 
 std::unique_ptr<FileSource> make_source(const LoadParts& parts) {
@@ -145,23 +145,24 @@ dsv3_plan plan_load(const LoadParts& parts) {
   paper.host.workers_max = wanted.host.run != nullptr ? wanted.host.workers_max : wanted.threads;
   CpuMachine machine(parts, paper);
   const std::unique_ptr<ModelLoader> loader = make_loader(parts, machine);
-  dsv3_plan out = plan_to_abi(loader->plan(), parts.options.ceiling_bytes, loader->cache_tokens());
-  out.overhead_bytes += paper.host.workers_max * kThreadBytes;
-  return out;
+  const MemoryPlan plan = loader->plan();
+  return plan_to_abi(plan, loader->limits(), parts.options.ceiling_bytes, machine.workers_max);
 }
 
-dsv3_plan plan_to_abi(const MemoryPlan& plan, uint64_t ceiling_bytes, uint64_t cache_tokens) {
+dsv3_plan plan_to_abi(const MemoryPlan& plan, const PassLimits& limits, uint64_t ceiling_bytes,
+                      uint32_t workers) {
+  const uint64_t sequences = limits.slots * Engine::sequence_bytes(limits);
   dsv3_plan out{};
   out.struct_size = sizeof(out);
   out.weights_mapped_bytes = plan.weights_mapped;
   out.weights_copied_bytes = plan.weights_copied;
   out.cache_bytes = plan.cache;
-  out.workspace_bytes = plan.activations + plan.scratch;
-  out.overhead_bytes = kOverheadBytes;
-  out.total_bytes = plan.own();
+  out.workspace_bytes = plan.activations + plan.scratch + sequences;
+  out.overhead_bytes = kOverheadBytes + workers * kThreadBytes;
+  out.total_bytes = plan.own() + sequences;
   out.ceiling_bytes = ceiling_bytes;
-  out.cache_tokens = cache_tokens;
-  out.fits = ceiling_bytes == 0 || plan.own() <= ceiling_bytes ? 1 : 0;
+  out.cache_tokens = uint64_t{limits.page_count} * kPageTokens;
+  out.fits = ceiling_bytes == 0 || out.total_bytes <= ceiling_bytes ? 1 : 0;
   return out;
 }
 

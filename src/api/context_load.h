@@ -74,7 +74,8 @@ class LoadingModel {
 
 // What a load would take; opens the files, starts no thread.
 dsv3_plan plan_load(const LoadParts& parts);
-dsv3_plan plan_to_abi(const MemoryPlan& plan, uint64_t ceiling_bytes, uint64_t cache_tokens);
+dsv3_plan plan_to_abi(const MemoryPlan& plan, const PassLimits& limits, uint64_t ceiling_bytes,
+                      uint32_t workers);
 
 // How many threads, and whose.
 ThreadPoolOptions thread_pool_options(HostHooks& hooks);
