@@ -170,7 +170,7 @@ typedef struct dsv3_progress {
 typedef struct dsv3_threads {
   uint32_t struct_size;
   uint32_t count;          // the calling thread included; 0 = one per processor
-  uint64_t affinity_mask;  // bit i: own threads may run on processor i; 0 = anywhere
+  uint64_t affinity_mask;  // bit i: own threads may use processor i, if there is one; 0 = any
   // Calls body(body_data, task, worker) once for each task below `tasks`, on any threads, then
   // returns; worker < workers_max, never the same one twice at a time.
   void (*parallel_for)(void* user_data, uint32_t tasks,
@@ -408,7 +408,8 @@ typedef struct dsv3_sequence_options {
   uint32_t reserved;    // 0
 } dsv3_sequence_options;
 
-// Makes an empty sequence; options NULL = defaults. LIMIT when sequences_max exist. [SHARED, 0.1]
+// Makes an empty sequence; options NULL = defaults. LIMIT when sequences_max exist: one that was
+// destroyed while a pass computes it keeps its place until that pass is over. [SHARED, 0.1]
 DSV3_API dsv3_status dsv3_sequence_create(dsv3_context* context,
                                           const dsv3_sequence_options* options,
                                           dsv3_sequence* out_sequence);
@@ -464,13 +465,16 @@ enum {
 };
 #define DSV3_TOP_LOGPROBS_MAX 20
 
-// What happened to a sequence. Fields that a kind does not name are 0, token is -1.
+// What happened to a sequence. Fields that a kind does not name are 0, token is -1. A token that
+// ends a generation (end token or stop token) has a TOKEN event like others and stays in the
+// sequence.
 typedef struct dsv3_event {
   uint32_t struct_size;
   int32_t kind;
   uint64_t sequence;
-  const char*
-      text;  // TEXT: whole UTF-8, until the callback returns or the next call for the sequence
+  // TEXT: whole UTF-8. Pushed: lives until the callback returns. Pulled: until the next call that
+  // names the sequence.
+  const char* text;
   uint64_t text_bytes;
   int32_t channel;        // TEXT, TOKEN: DSV3_CHANNEL_*
   int32_t finish;         // END: DSV3_FINISH_*
@@ -581,8 +585,9 @@ DSV3_API dsv3_status dsv3_run(dsv3_context* context, uint64_t timeout_us, uint32
                               int32_t* out_state);
 
 // dsv3_sequence_generate, then steps until that generation has ended; others progress meanwhile. OK
-// however it ended: see *out_finish; DSV3_FINISH_NONE: interrupted, it is still active. So it is
-// after LIMIT: its ring is full of events to be pulled. Codes of both. [STEP, 0.1]
+// however it ended: see *out_finish. DSV3_FINISH_NONE: interrupted, it is still active (or its
+// callback destroyed the sequence). Still active also after LIMIT: its ring is full of events to be
+// pulled. Codes of both. [STEP, 0.1]
 DSV3_API dsv3_status dsv3_generate(dsv3_context* context, dsv3_sequence sequence,
                                    const dsv3_generate_options* options, int32_t* out_finish);
 

@@ -73,27 +73,89 @@ static void test_edges(dsv3_context* context) {
                dsv3_detokenize(context, ids, UINT64_MAX, 0, NULL, 0, &count));
 }
 
-static void test_chat(dsv3_context* context) {
+#define BOS       \
+  "<\xEF\xBD\x9C" \
+  "begin\xE2\x96\x81of\xE2\x96\x81sentence\xEF\xBD\x9C>"
+#define EOS       \
+  "<\xEF\xBD\x9C" \
+  "end\xE2\x96\x81of\xE2\x96\x81sentence\xEF\xBD\x9C>"
+#define USER "<\xEF\xBD\x9CUser\xEF\xBD\x9C>"
+#define ASSISTANT \
+  "<\xEF\xBD\x9C" \
+  "Assistant\xEF\xBD\x9C>"
+
+static dsv3_message said(int32_t role, const char* content) {
   dsv3_message message;
   memset(&message, 0, sizeof message);
   message.struct_size = sizeof message;
-  message.role = DSV3_ROLE_USER;
-  message.content = "Hello";
-  message.content_bytes = 5;
-  dsv3_info info;
-  info.struct_size = sizeof info;
-  CHECK_OK(context, dsv3_context_info(context, &info));
+  message.role = role;
+  message.content = content;
+  message.content_bytes = strlen(content);
+  return message;
+}
+
+static void test_chat_render(dsv3_context* context) {
+  const dsv3_message messages[4] = {said(DSV3_ROLE_USER, "Q1"), said(DSV3_ROLE_ASSISTANT, "A1"),
+                                    said(DSV3_ROLE_SYSTEM, "S"), said(DSV3_ROLE_USER, "Q2")};
+  const char wanted[] = BOS "S" USER "Q1" ASSISTANT "A1" EOS USER "Q2" ASSISTANT;
+  char text[400];
   uint64_t bytes = 0;
-  const dsv3_status wanted = info.chat == NULL ? DSV3_UNSUPPORTED : DSV3_LIMIT;
-  CHECK_STATUS(wanted, context, 0,
-               dsv3_chat_render(context, &message, 1, DSV3_CHAT_REPLY, NULL, 0, &bytes));
-  message.role = 4;
+  CHECK_OK(context,
+           dsv3_chat_render(context, messages, 4, DSV3_CHAT_REPLY, text, sizeof text, &bytes));
+  CHECK(bytes == strlen(wanted) && memcmp(text, wanted, bytes) == 0);
+
+  const dsv3_message tool = said(DSV3_ROLE_TOOL, "42");
+  CHECK_STATUS(DSV3_UNSUPPORTED, context, 0,
+               dsv3_chat_render(context, &tool, 1, 0, text, sizeof text, &bytes));
+  dsv3_message unknown = messages[0];
+  unknown.role = 4;
   CHECK_STATUS(DSV3_INVALID_ARGUMENT, context, 0,
-               dsv3_chat_render(context, &message, 1, 0, NULL, 0, &bytes));
+               dsv3_chat_render(context, &unknown, 1, 0, NULL, 0, &bytes));
   CHECK_STATUS(DSV3_INVALID_ARGUMENT, context, 0,
                dsv3_chat_render(context, NULL, 1, 0, NULL, 0, &bytes));
   CHECK_STATUS(DSV3_LIMIT, context, 0,
-               dsv3_chat_render(context, &message, UINT64_MAX, 0, NULL, 0, &bytes));
+               dsv3_chat_render(context, messages, UINT64_MAX, 0, NULL, 0, &bytes));
+}
+
+static uint64_t count_of(dsv3_context* context, const char* text) {
+  uint64_t count = 0;
+  const uint32_t flags = DSV3_TEXT_SPECIAL | DSV3_TEXT_NO_BOS;
+  const dsv3_status status = dsv3_tokenize(context, text, strlen(text), flags, NULL, 0, &count);
+  CHECK(status == DSV3_LIMIT);
+  return count;
+}
+
+static uint64_t position_of(dsv3_context* context, dsv3_sequence sequence) {
+  uint64_t tokens = 0;
+  CHECK_STATUS(DSV3_OK, context, sequence, dsv3_sequence_position(context, sequence, &tokens));
+  return tokens;
+}
+
+// Only what is new is appended, an answer left open is closed, and contents are never parsed.
+static void test_append_chat(dsv3_context* context) {
+  dsv3_sequence sequence = 0;
+  CHECK_OK(context, dsv3_sequence_create(context, NULL, &sequence));
+  dsv3_message message = said(DSV3_ROLE_USER, "Who goes there?");
+  CHECK_STATUS(DSV3_OK, context, sequence,
+               dsv3_sequence_append_chat(context, sequence, &message, 1, DSV3_CHAT_REPLY));
+  uint64_t tokens = count_of(context, BOS USER "Who goes there?" ASSISTANT);
+  CHECK(position_of(context, sequence) == tokens);
+
+  dsv3_generate_options options;
+  CHECK(dsv3_generate_options_init(&options, sizeof options) == DSV3_OK);
+  options.max_tokens = 3;
+  options.ignore_eos = 1;
+  int32_t finish = 0;
+  CHECK_STATUS(DSV3_OK, context, sequence, dsv3_generate(context, sequence, &options, &finish));
+  CHECK(finish == DSV3_FINISH_MAX_TOKENS);
+  tokens += 3;
+  message = said(DSV3_ROLE_USER, "Say " ASSISTANT);
+  CHECK_STATUS(DSV3_OK, context, sequence,
+               dsv3_sequence_append_chat(context, sequence, &message, 1, DSV3_CHAT_REPLY));
+  const uint64_t added = position_of(context, sequence) - tokens;
+  const uint64_t marks = count_of(context, EOS USER ASSISTANT);
+  CHECK(added > marks + count_of(context, "Say ") + 1);  // the spelled-out mark stayed text
+  CHECK_STATUS(DSV3_OK, context, sequence, dsv3_sequence_destroy(context, sequence));
 }
 
 int main(int argc, char** argv) {
@@ -101,7 +163,8 @@ int main(int argc, char** argv) {
   test_round_trip(context);
   test_special(context);
   test_edges(context);
-  test_chat(context);
+  test_chat_render(context);
+  test_append_chat(context);
   CHECK(dsv3_context_destroy(context) == DSV3_OK);
   return 0;
 }

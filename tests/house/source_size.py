@@ -5,6 +5,8 @@ import sys
 import house
 
 LINES_MAX = 600
+# The public header is the manual: half of it is text, and it is one file by promise.
+LINES_MAX_OF = {"include/dsv3.h": 1200}
 COLUMNS_MAX = 160
 
 
@@ -16,8 +18,9 @@ def check(root):
         lines = (house.read_text(root, name) or "").split("\n")
         if any("enerated by tools/" in line for line in lines[:3]):
             continue
-        if len(lines) - 1 > LINES_MAX:
-            findings.append(f"{name}: {len(lines) - 1} lines, wanted at most {LINES_MAX}")
+        lines_max = LINES_MAX_OF.get(name, LINES_MAX)
+        if len(lines) - 1 > lines_max:
+            findings.append(f"{name}: {len(lines) - 1} lines, wanted at most {lines_max}")
         for number, line in enumerate(lines, 1):
             if len(line) > COLUMNS_MAX:
                 findings.append(f"{name}:{number}: {len(line)} columns, wanted at most {COLUMNS_MAX}")

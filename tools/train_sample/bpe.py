@@ -29,9 +29,13 @@ SPLITS = [
     r"|\s*[" "\r\n" r"]+|\s+(?!\S)|\s+",
 ]
 
+# The plain turns of DeepSeek-V3, in the same words so that engines recognise the format.
 CHAT_TEMPLATE = (
-    "{{ bos_token }}"
-    "{%- for m in messages if m['role'] == 'system' %}{{ m['content'] }}{%- endfor %}"
+    "{%- set ns = namespace(system_prompt='') %}"
+    "{%- for m in messages if m['role'] == 'system' %}"
+    "{%- set ns.system_prompt = ns.system_prompt + ('\\n\\n' if ns.system_prompt else '')"
+    " + m['content'] %}{%- endfor %}"
+    "{{ bos_token }}{{ ns.system_prompt }}"
     "{%- for m in messages %}"
     "{%- if m['role'] == 'user' %}{{ '" + USER + "' + m['content'] }}"
     "{%- elif m['role'] == 'assistant' %}"
