@@ -11,67 +11,66 @@ class Check {
  public:
   explicit Check(const char* op) : op_(op) {}
 
-  template <typename Found, typename Wanted>
-  void require(bool holds, const char* argument, const Found& found, const Wanted& wanted) const {
-    if (!holds) {
-      fail(Status::kInternal, op_, ": ", argument, " is ", found, ", wanted ", wanted);
-    }
+  // The parts say what was found and what was wanted; they become text only on failure.
+  template <typename... Parts>
+  void require(bool holds, const char* argument, const Parts&... found_and_wanted) const {
+    if (!holds) fail(Status::kInternal, op_, ": ", argument, " is ", found_and_wanted...);
   }
 
   void equal(uint64_t found, uint64_t wanted, const char* argument) const {
-    require(found == wanted, argument, found, wanted);
+    require(found == wanted, argument, found, ", wanted ", wanted);
   }
 
   void pointer(const void* data, uint64_t needed, const char* argument) const {
-    require(data != nullptr || needed == 0, argument, "null", "memory");
+    require(data != nullptr || needed == 0, argument, "null, wanted memory");
   }
 
   void activation(DType dtype, const char* argument) const {
     require(dtype == DType::kBF16 || dtype == DType::kF32, argument, dtype_name(dtype),
-            "BF16 or F32");
+            ", wanted BF16 or F32");
   }
 
   void same_dtype(DType found, DType wanted, const char* argument) const {
-    require(found == wanted, argument, dtype_name(found), dtype_name(wanted));
+    require(found == wanted, argument, dtype_name(found), ", wanted ", dtype_name(wanted));
   }
 
   // Pointer, dtype, width and layout of a matrix of activations.
   void matrix(const ConstRows& view, uint64_t cols, const char* argument) const {
     pointer(view.data, view.rows, argument);
     activation(view.dtype, argument);
-    require(view.cols == cols, argument, str(view.cols, " columns wide"), cols);
+    require(view.cols == cols, argument, view.cols, " columns wide, wanted ", cols);
     layout(view, argument);
   }
 
   void layout(const ConstRows& view, const char* argument) const {
-    require(view.rows <= 1 || view.stride >= view.cols, argument,
-            str("of row stride ", view.stride), str("at least ", view.cols));
+    require(view.rows <= 1 || view.stride >= view.cols, argument, "of row stride ", view.stride,
+            ", wanted at least ", view.cols);
   }
 
   void rows(const ConstRows& view, uint64_t wanted, const char* argument) const {
-    require(view.rows == wanted, argument, str(view.rows, " rows high"), wanted);
+    require(view.rows == wanted, argument, view.rows, " rows high, wanted ", wanted);
   }
 
   void weight(const Weight& weight, uint64_t rows, uint64_t cols, const char* argument) const {
-    require(weight.present(), argument, "absent", "a weight");
+    require(weight.present(), argument, "absent, wanted a weight");
     const DType dtype = weight.dtype;
     const bool is_f8 = dtype == DType::kF8E4M3;
     require(is_f8 || dtype == DType::kBF16 || dtype == DType::kF16 || dtype == DType::kF32,
-            argument, dtype_name(dtype), "BF16, F16, F32 or F8_E4M3");
+            argument, dtype_name(dtype), ", wanted BF16, F16, F32 or F8_E4M3");
     require((weight.scales != nullptr) == is_f8, argument,
-            is_f8 ? "F8_E4M3 without scales" : "scaled without being F8_E4M3",
+            is_f8 ? "F8_E4M3 without scales" : "scaled without being F8_E4M3", ", wanted ",
             is_f8 ? "block scales" : "no scales");
-    require(weight.rows == rows && weight.cols == cols, argument,
-            str("[", weight.rows, ", ", weight.cols, "]"), str("[", rows, ", ", cols, "]"));
-    require(rows <= 1 || weight.stride >= cols, argument, str("of row stride ", weight.stride),
-            str("at least ", cols));
+    require(weight.rows == rows && weight.cols == cols, argument, "[", weight.rows, ", ",
+            weight.cols, "], wanted [", rows, ", ", cols, "]");
+    require(rows <= 1 || weight.stride >= cols, argument, "of row stride ", weight.stride,
+            ", wanted at least ", cols);
     const uint64_t blocks = ceil_div<uint64_t>(cols, kBlock);
-    require(!is_f8 || rows <= kBlock || weight.scale_stride >= blocks, argument,
-            str("of scale stride ", weight.scale_stride), str("at least ", blocks));
+    require(!is_f8 || rows <= kBlock || weight.scale_stride >= blocks, argument, "of scale stride ",
+            weight.scale_stride, ", wanted at least ", blocks);
   }
 
   void positive(uint64_t value, const char* argument) const {
-    require(value > 0, argument, value, "at least 1");
+    require(value > 0, argument, value, ", wanted at least 1");
   }
 
   void mla_shape(const MlaShape& shape) const {
@@ -79,14 +78,14 @@ class Check {
     positive(shape.nope_dim, "shape.nope_dim");
     positive(shape.value_dim, "shape.value_dim");
     positive(shape.latent_rank, "shape.latent_rank");
-    require(shape.rope_dim % 2 == 0, "shape.rope_dim", shape.rope_dim, "an even number");
+    require(shape.rope_dim % 2 == 0, "shape.rope_dim", shape.rope_dim, ", wanted an even number");
   }
 
   void batch(const Batch& batch, uint64_t rows) const {
     pointer(batch.spans, batch.rows, "batch.spans");
-    require(batch.rows == rows, "batch.rows", batch.rows, rows);
+    require(batch.rows == rows, "batch.rows", batch.rows, ", wanted ", rows);
     require((batch.span_count == 0) == (batch.rows == 0) && batch.span_count <= batch.rows,
-            "batch.span_count", batch.span_count, str("1 to ", batch.rows));
+            "batch.span_count", batch.span_count, ", wanted 1 to ", batch.rows);
   }
 
   void pages(const LatentPages& pages, const MlaShape& shape, DType act) const {
@@ -95,7 +94,7 @@ class Check {
     equal(pages.width, uint64_t{shape.latent_rank} + shape.rope_dim, "pages.width");
     const uint64_t wanted = uint64_t{pages.width} * kPageTokens;
     require(pages.page_count <= 1 || pages.page_stride >= wanted, "pages.page_stride",
-            pages.page_stride, str("at least ", wanted));
+            pages.page_stride, ", wanted at least ", wanted);
   }
 
  private:
@@ -135,8 +134,8 @@ void check_rms_norm(const RmsNormArgs& args) {
   check.matrix(args.out, args.weight.cols, "out");
   check.same_dtype(args.out.dtype, args.x.dtype, "out");
   check.rows(args.x, args.out.rows, "x");
-  check.require(args.x.cols >= args.weight.cols, "x", str(args.x.cols, " columns wide"),
-                str("at least ", args.weight.cols));
+  check.require(args.x.cols >= args.weight.cols, "x", args.x.cols,
+                " columns wide, wanted at least ", args.weight.cols);
   check.weight(args.weight, 1, args.out.cols, "weight");
 }
 
@@ -145,7 +144,7 @@ void check_linear(const LinearArgs& args) {
   check.matrix(args.x, args.weight.cols, "x");
   check.matrix(args.y, args.weight.rows, "y");
   check.require(args.y.dtype == DType::kF32 || args.x.dtype == DType::kBF16, "y",
-                "BF16 for x in F32", "F32");
+                "BF16 for x in F32, wanted F32");
   check.rows(args.y, args.x.rows, "y");
   check.weight(args.weight, args.y.cols, args.x.cols, "weight");
 }
@@ -187,13 +186,14 @@ void check_route(const RouteArgs& args) {
   check.matrix(args.x, args.gate.cols, "x");
   check.positive(shape.experts, "shape.experts");
   check.require(shape.experts_per_token >= 1 && shape.experts_per_token <= shape.experts,
-                "shape.experts_per_token", shape.experts_per_token, str("1 to ", shape.experts));
+                "shape.experts_per_token", shape.experts_per_token, ", wanted 1 to ",
+                shape.experts);
   check.require(shape.groups >= 1 && shape.experts % shape.groups == 0, "shape.groups",
-                shape.groups, str("a divisor of ", shape.experts));
+                shape.groups, ", wanted a divisor of ", shape.experts);
   check.require(shape.groups == 1 || shape.experts / shape.groups >= 2, "shape.groups",
-                shape.groups, str("groups of two or more of ", shape.experts, " experts"));
+                shape.groups, ", wanted groups of two or more of ", shape.experts, " experts");
   check.require(shape.groups_kept >= 1 && shape.groups_kept <= shape.groups, "shape.groups_kept",
-                shape.groups_kept, str("1 to ", shape.groups));
+                shape.groups_kept, ", wanted 1 to ", shape.groups);
   check.weight(args.gate, shape.experts, args.x.cols, "gate");
 }
 
@@ -220,8 +220,8 @@ void check_expert_down(const ExpertDownArgs& args) {
   check.positive(args.experts_per_token, "experts_per_token");
   check.positive(args.expert_count, "expert_count");
   check.matrix(args.hidden, args.hidden.cols, "hidden");
-  check.require(args.hidden.rows % args.experts_per_token == 0, "hidden",
-                str(args.hidden.rows, " rows high"), str("a multiple of ", args.experts_per_token));
+  check.require(args.hidden.rows % args.experts_per_token == 0, "hidden", args.hidden.rows,
+                " rows high, wanted a multiple of ", args.experts_per_token);
   check.matrix(args.y, args.y.cols, "y");
   check.same_dtype(args.y.dtype, args.hidden.dtype, "y");
   check.rows(args.y, args.hidden.rows, "y");
@@ -264,9 +264,9 @@ void check_copy_rows(const CopyRowsArgs& args) {
   check.same_dtype(args.x.dtype, args.out.dtype, "x");
   check.layout(args.x, "x");
   check.require(args.x_rows != nullptr || args.count <= args.x.rows, "count", args.count,
-                str("at most the ", args.x.rows, " rows of x"));
+                ", wanted at most the ", args.x.rows, " rows of x");
   check.require(args.out_rows != nullptr || args.count <= args.out.rows, "count", args.count,
-                str("at most the ", args.out.rows, " rows of out"));
+                ", wanted at most the ", args.out.rows, " rows of out");
 }
 
 void check_sample(const SampleArgs& args) {
