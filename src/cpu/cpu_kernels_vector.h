@@ -73,6 +73,40 @@ inline void store_tile(const Tile<V, R, O>& tile, float* y, uint64_t y_stride) {
   }
 }
 
+// total += part * factors[j], column by column.
+template <typename V, uint32_t R, uint32_t O>
+inline void add_scaled(const Tile<V, R, O>& part, const float (&factors)[O], Tile<V, R, O>& total) {
+  DSV3_UNROLL
+  for (uint32_t j = 0; j < O; ++j) {
+    const typename V::F factor = V::set1(factors[j]);
+    DSV3_UNROLL
+    for (uint32_t i = 0; i < R; ++i) {
+      total.sum[i][j] = V::fma(part.sum[i][j], factor, total.sum[i][j]);
+    }
+  }
+}
+
+// The dot products over all columns, each block of 128 multiplied by its scale.
+template <typename V, typename D, uint32_t R, uint32_t O>
+inline void dot_blocks(const WeightRows& weight, uint32_t o, const typename D::T* const (&w)[O],
+                       const typename D::X* const (&x)[R], Tile<V, R, O>& total) {
+  const float* scales[O];
+  DSV3_UNROLL
+  for (uint32_t j = 0; j < O; ++j) {
+    scales[j] = weight.scales + (weight.first_row + o + j) / kBlock * weight.scale_stride;
+  }
+  for (uint32_t begin = 0, block = 0; begin < weight.cols; begin += kBlock, ++block) {
+    const uint32_t end = weight.cols - begin < kBlock ? weight.cols : begin + kBlock;
+    Tile<V, R, O> part;  // NOLINT(cppcoreguidelines-pro-type-member-init): cleared next
+    part.clear();
+    dot_range<V, D, R, O>(w, x, begin, end, part);
+    float factors[O];
+    DSV3_UNROLL
+    for (uint32_t j = 0; j < O; ++j) factors[j] = scales[j][block];
+    add_scaled<V, R, O>(part, factors, total);
+  }
+}
+
 // One tile of outputs: rows r .. r + R of x, rows o .. o + O of the weight.
 template <typename V, typename D, bool kScaled, uint32_t R, uint32_t O>
 inline void dot_tile(const PanelArgs& args, uint32_t r, uint32_t o) {
@@ -85,30 +119,12 @@ inline void dot_tile(const PanelArgs& args, uint32_t r, uint32_t o) {
   }
   DSV3_UNROLL
   for (uint32_t i = 0; i < R; ++i) x[i] = static_cast<const typename D::X*>(args.x[r + i]);
-  Tile<V, R, O> total;
+  Tile<V, R, O> total;  // NOLINT(cppcoreguidelines-pro-type-member-init): cleared next
   total.clear();
-  if constexpr (!kScaled) {
-    dot_range<V, D, R, O>(w, x, 0, weight.cols, total);
+  if constexpr (kScaled) {
+    dot_blocks<V, D, R, O>(weight, o, w, x, total);
   } else {
-    const float* scales[O];
-    DSV3_UNROLL
-    for (uint32_t j = 0; j < O; ++j) {
-      scales[j] = weight.scales + (weight.first_row + o + j) / kBlock * weight.scale_stride;
-    }
-    for (uint32_t begin = 0, block = 0; begin < weight.cols; begin += kBlock, ++block) {
-      const uint32_t end = weight.cols - begin < kBlock ? weight.cols : begin + kBlock;
-      Tile<V, R, O> part;
-      part.clear();
-      dot_range<V, D, R, O>(w, x, begin, end, part);
-      DSV3_UNROLL
-      for (uint32_t j = 0; j < O; ++j) {
-        const typename V::F factor = V::set1(scales[j][block]);
-        DSV3_UNROLL
-        for (uint32_t i = 0; i < R; ++i) {
-          total.sum[i][j] = V::fma(part.sum[i][j], factor, total.sum[i][j]);
-        }
-      }
-    }
+    dot_range<V, D, R, O>(w, x, 0, weight.cols, total);
   }
   store_tile<V, R, O>(total, args.y + r * args.y_stride + o, args.y_stride);
 }
