@@ -39,8 +39,10 @@ StepState Engine::Impl::advance(const StepBounds& bounds) {
     if (!pass.is_active && !start_pass(bounds)) {
       deliver();
       Lock lock(*this);
-      if (work_version != planned_version) continue;  // a callback or another thread brought work
-      return any_blocked() ? StepState::kStalled : StepState::kIdle;
+      // A callback or another thread may have brought work; one that always does must not hold us.
+      const bool is_over = bounds.one_pass || clock.now_us() >= bounds.deadline_us;
+      if (work_version != planned_version && !is_over) continue;
+      return state_between_passes();
     }
     const Ran ran = run_segments(bounds);
     if (ran == Ran::kPaused) return StepState::kPartial;
@@ -70,7 +72,7 @@ Engine::Impl::Ran Engine::Impl::run_segments(const StepBounds& bounds) {
   while (pass.segment < segment_count) {
     model.run_segment(pass.segment++);
     const uint64_t begin_us = std::exchange(now_us, clock.now_us());
-    note_segment(now_us - begin_us);
+    note_segment(now_us - begin_us, pass.segment == segment_count);
     if (cancels.take_changes()) {
       bool is_wanted = false;
       {
@@ -95,7 +97,8 @@ void Engine::Impl::commit_pass() {
   Lock lock(*this);
   for (const RunningPass::Entry& entry : pass.entries) commit_entry(entry);
   ++counts.passes;
-  note_pass_cost();
+  pass_us_last.store(pass.busy_us, std::memory_order_relaxed);
+  adapt_budget_rows();
   close_pass();
 }
 

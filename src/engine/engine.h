@@ -57,11 +57,10 @@ class Engine {
   // Tokenizes and appends; BOS comes first when the sequence is empty and the tokenizer asks for
   // it.
   void append_text(SequenceId id, std::string_view utf8, bool parse_special);
-  // Starts a generation. BUSY when one is active (with a callback: until its END was delivered),
-  // when the ring has no slot for an END, or with a callback when events of an earlier generation
-  // are not taken; INVALID_ARGUMENT on an empty sequence. Without room for a token it ends
-  // CONTEXT_FULL at once. Takes over options.user_data also when it throws (free_user_data is then
-  // called).
+  // Starts a generation. BUSY when one is active (with a callback: until its END was delivered), or
+  // when events of an earlier one are not taken; INVALID_ARGUMENT on an empty sequence. Without
+  // room for a token it ends CONTEXT_FULL at once. Takes over options.user_data also when it throws
+  // (free_user_data is then called).
   void generate(SequenceId id, GenerateOptions options);
   // The oldest event of `id` (0 = of any sequence) that is not taken; events of a generation with a
   // callback are never taken here. False when there is none. The text

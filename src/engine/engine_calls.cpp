@@ -229,7 +229,7 @@ void Engine::Impl::start_generation(SequenceId id, GenerateOptions& request) {
     fail(Status::kInvalidArgument, "sequence ", id,
          ": generate with 0 tokens, wanted at least 1 appended");
   }
-  if (!ring.has_room(0) || (request.callback != nullptr && !ring.is_empty())) {
+  if (!ring.is_empty()) {
     fail(Status::kBusy, "sequence ", id, ": ", ring.size(),
          " events of earlier generations are not taken yet; wanted them taken with next_event");
   }

@@ -65,7 +65,7 @@ void Engine::Impl::commit_token(Sequence& sequence, const SampleResult& result) 
 // Feeds the token's text; says whether a stop string or a limit ends the generation.
 FinishReason Engine::Impl::release_text(Sequence& sequence, int32_t token) {
   Generation& generation = sequence.generation;
-  if (generation.text.feed(token)) return FinishReason::kStop;
+  if (generation.text.feed(token, sequence.channel)) return FinishReason::kStop;
   FinishReason reason = FinishReason::kNone;
   const uint32_t most = generation.options.max_tokens;
   if (most != 0 && sequence.generated_count() >= most) {
@@ -135,17 +135,14 @@ void Engine::Impl::settle_cancels() {
   for (const uint32_t slot : table.by_age()) settle_cancel(table.at(slot));
 }
 
-// Callbacks may create, destroy and generate, so every look at the table starts from the slot.
+// Callbacks may create, destroy and generate, so every look at the table starts from the slot. What
+// the callback of an END starts is delivered next time: it may end at once, again and again.
 void Engine::Impl::deliver() {
   Lock lock(*this);
   for (uint32_t slot = 0; slot < table.slots(); ++slot) {
-    for (;;) {
-      Sequence& sequence = table.at(slot);
-      const bool is_due = sequence.id != 0 && !sequence.is_zombie &&
-                          sequence.generation.phase != GenerationPhase::kNone &&
-                          sequence.generation.is_push() && !sequence.storage.ring.is_empty();
-      if (!is_due) break;
-      deliver_one(lock, sequence);
+    const uint64_t serial = table.at(slot).generation.serial;
+    while (table.at(slot).generation.serial == serial && table.at(slot).is_due()) {
+      deliver_one(lock, table.at(slot));
     }
   }
 }

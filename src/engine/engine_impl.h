@@ -19,6 +19,11 @@
 
 namespace dsv3 {
 
+// Prefill rows of a pass under a budget, at least: each chunk expands its whole prefix again and
+// wakes most experts, whatever its size, so that smaller ones are hardly shorter and much more
+// work.
+inline constexpr uint32_t kBudgetRowsMin = 16;
+
 // The pass that is being computed; owned by the step thread.
 struct RunningPass {
   struct Entry {
@@ -32,7 +37,8 @@ struct RunningPass {
   uint32_t segment = 0;  // the next one
   uint32_t row_count = 0;
   uint64_t busy_us = 0;
-  uint64_t segment_us_max = 0;
+  uint64_t segment_us_wanted = 0;  // of the budget it was planned under; 0 = any
+  uint64_t segment_us_max = 0;     // the head left out: it does not grow with the chunk
   std::vector<Entry> entries;
   std::vector<PassSpan> spans;
   std::vector<PassSample> samples;
@@ -92,9 +98,9 @@ struct Engine::Impl {
   Scheduler scheduler;
   std::vector<SequenceDemand> demands;
   RunningPass pass;
-  double row_segment_us = 0.0;   // average cost of one row in the longest segment; 0 = unknown
-  bool was_interrupted = false;  // the call that runs now
-  uint64_t planned_version = 0;  // work_version of the last plan
+  uint32_t budget_rows = kBudgetRowsMin;  // prefill rows of a pass under a budget, adapted
+  bool was_interrupted = false;           // the call that runs now
+  uint64_t planned_version = 0;           // work_version of the last plan
   char delivery_text[kEventTextBytes] = {};
 
   // Holds the mutex; what piles up in `garbage` meanwhile is let go after it.
@@ -129,10 +135,10 @@ struct Engine::Impl {
   void close_pass();  // the pass is over, whatever became of it
   bool is_pass_wanted();
   uint32_t prefill_rows(uint64_t segment_us) const;
+  void adapt_budget_rows();
   StepState state_between_passes();
   bool any_blocked();
-  void note_segment(uint64_t us);
-  void note_pass_cost();
+  void note_segment(uint64_t us, bool is_head);
 
   // engine_events.cpp; lock held unless said otherwise
   void append_token(Sequence& sequence, int32_t token, AttentionForm form);

@@ -5,12 +5,6 @@
 #include "engine/engine_impl.h"
 
 namespace dsv3 {
-namespace {
-
-constexpr uint32_t kPrefillRowsUnknown = 4;  // under a budget, until the cost of a row is known
-constexpr double kCostWeight = 0.25;         // of the newest pass in the average
-
-}  // namespace
 
 void Engine::Impl::plan_pass(const StepBounds& bounds, bool* any_refused) {
   DSV3_ASSERT(!pass.is_active);
@@ -45,6 +39,7 @@ void Engine::Impl::plan_pass(const StepBounds& bounds, bool* any_refused) {
   close_pass();
   for (const PlannedWork& work : plan.work) add_work(work);
   pass.is_active = !plan.work.empty();
+  pass.segment_us_wanted = bounds.segment_us;
 }
 
 void Engine::Impl::add_work(const PlannedWork& work) {
@@ -115,6 +110,7 @@ void Engine::Impl::close_pass() {
   pass.segment = 0;
   pass.row_count = 0;
   pass.busy_us = 0;
+  pass.segment_us_wanted = 0;
   pass.segment_us_max = 0;
   pass.entries.clear();
   pass.spans.clear();
@@ -131,19 +127,30 @@ bool Engine::Impl::is_pass_wanted() {
   });
 }
 
-// Rows of prefill so that one segment takes about segment_us.
 uint32_t Engine::Impl::prefill_rows(uint64_t segment_us) const {
   const uint32_t most = options.prefill_tokens_max == 0 ? rows_max : options.prefill_tokens_max;
-  if (segment_us == 0) return most;
-  if (row_segment_us <= 0.0) return std::min(most, kPrefillRowsUnknown);
-  const double rows = static_cast<double>(segment_us) / row_segment_us;
-  return rows >= most ? most : std::max(1u, static_cast<uint32_t>(rows));
+  return segment_us == 0 ? most : std::min(most, budget_rows);
+}
+
+// What one more row costs is not known beforehand (it may wake other experts), so the chunk that
+// fits a budget is found by trying: up while there is room, halved as soon as there is none.
+void Engine::Impl::adapt_budget_rows() {
+  const uint64_t wanted = pass.segment_us_wanted;
+  if (wanted == 0 || pass.row_count == 0) return;
+  if (pass.segment_us_max > wanted) {
+    budget_rows = std::max(kBudgetRowsMin, std::min(budget_rows, pass.row_count) / 2);
+  } else if (pass.row_count >= budget_rows && pass.segment_us_max <= wanted / 4 * 3) {
+    const bool is_far = pass.segment_us_max <= wanted / 2;
+    const uint32_t more = is_far ? budget_rows : std::max(1u, budget_rows / 4);
+    budget_rows = std::min(rows_max, budget_rows + more);
+  }
 }
 
 StepState Engine::Impl::state_between_passes() {
   const auto slots = table.by_age();
   const bool any_ready = std::any_of(slots.begin(), slots.end(), [this](uint32_t slot) {
-    return table.at(slot).is_wanted() && !table.at(slot).is_blocked(text_rules);
+    const Sequence& sequence = table.at(slot);
+    return sequence.is_due() || (sequence.is_wanted() && !sequence.is_blocked(text_rules));
   });
   if (any_ready) return StepState::kReady;
   return any_blocked() ? StepState::kStalled : StepState::kIdle;
@@ -155,22 +162,14 @@ bool Engine::Impl::any_blocked() {
                      [this](uint32_t slot) { return table.at(slot).is_blocked(text_rules); });
 }
 
-void Engine::Impl::note_segment(uint64_t us) {
+void Engine::Impl::note_segment(uint64_t us, bool is_head) {
   pass.busy_us += us;
-  pass.segment_us_max = std::max(pass.segment_us_max, us);
+  if (!is_head) pass.segment_us_max = std::max(pass.segment_us_max, us);
   busy_us.fetch_add(us, std::memory_order_relaxed);
   // Written by this thread only; atomic because stats() reads it.
   if (us > segment_us_max.load(std::memory_order_relaxed)) {
     segment_us_max.store(us, std::memory_order_relaxed);
   }
-}
-
-void Engine::Impl::note_pass_cost() {
-  pass_us_last.store(pass.busy_us, std::memory_order_relaxed);
-  if (pass.row_count == 0) return;
-  const double cost = static_cast<double>(pass.segment_us_max) / pass.row_count;
-  row_segment_us =
-      row_segment_us <= 0.0 ? cost : row_segment_us + kCostWeight * (cost - row_segment_us);
 }
 
 }  // namespace dsv3

@@ -39,6 +39,11 @@ bool Sequence::is_blocked(const TextRules& rules) const {
   return is_running() && !storage.ring.has_room(pass_events_max(generation.options, rules));
 }
 
+bool Sequence::is_due() const {
+  return id != 0 && !is_zombie && generation.phase != GenerationPhase::kNone &&
+         generation.is_push() && !storage.ring.is_empty();
+}
+
 void Sequence::append(int32_t token, AttentionForm form) {
   DSV3_ASSERT(token_count < storage.tokens_max);
   const uint64_t bit = uint64_t{1} << (token_count % kWordBits);

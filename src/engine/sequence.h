@@ -57,6 +57,7 @@ struct Sequence {
   bool is_running() const { return generation.phase == GenerationPhase::kRunning; }
   bool is_wanted() const { return is_running() || (wants_prefill && uncached() > 0); }
   bool is_blocked(const TextRules& rules) const;
+  bool is_due() const;  // has events for its callback
   uint32_t generated_count() const { return token_count - generation.token_begin; }
 
   void append(int32_t token, AttentionForm form);

@@ -49,19 +49,19 @@ void TextPipeline::skip() {
   pending_channel_ = channel_;
 }
 
-bool TextPipeline::feed(int32_t token) {
+bool TextPipeline::feed(int32_t token, Channel next) {
   skip();
   if (rules_ == nullptr) return false;
-  if (rules_->is_think_tag(token)) {
-    // Text of one channel never waits for text of the other.
-    if (flush()) return true;
-    channel_ = rules_->channel_after(token, channel_);
-    return false;
+  const bool is_tag = rules_->is_think_tag(token);
+  if (!is_tag && !rules_->tokenizer->is_control(token)) {
+    whole_.clear();
+    utf8_.feed(rules_->tokenizer->token_bytes(token), whole_);
+    if (release(whole_)) return true;
   }
-  if (rules_->tokenizer->is_control(token)) return false;
-  whole_.clear();
-  utf8_.feed(rules_->tokenizer->token_bytes(token), whole_);
-  return release(whole_);
+  // Text of one channel never waits for text of the other.
+  if ((is_tag || next != channel_) && flush()) return true;
+  channel_ = next;
+  return false;
 }
 
 bool TextPipeline::flush() {

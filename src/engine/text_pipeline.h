@@ -37,9 +37,9 @@ class TextPipeline {
   TextPipeline(const TextRules& rules, std::span<const std::string> stop_strings);
 
   void open(Channel channel) { channel_ = channel; }
-  // Adds what the token releases to pending(). True when a stop string is complete: of it and of
-  // what follows nothing is released.
-  bool feed(int32_t token);
+  // Adds what the token releases to pending(); `next` is the channel after it. True when a stop
+  // string is complete: of it and of what follows nothing is released.
+  bool feed(int32_t token, Channel next);
   // The next token has no text: pending() is empty again.
   void skip();
   // Releases what was held back; an incomplete character becomes U+FFFD. True as for feed().
