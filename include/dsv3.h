@@ -261,7 +261,7 @@ DSV3_API dsv3_status dsv3_context_destroy(dsv3_context* context);
 // What a load will take, from the headers of the files alone.
 typedef struct dsv3_plan {
   uint32_t struct_size;
-  int32_t fits;                   // 0: over the ceiling; a load would answer LIMIT
+  int32_t fits;  // 0: over the ceiling; a load, or one of the sequences after it, answers LIMIT
   uint64_t weights_mapped_bytes;  // used in place, in the system's page cache
   uint64_t weights_copied_bytes;
   uint64_t cache_bytes;
@@ -286,7 +286,7 @@ DSV3_API dsv3_status dsv3_context_load(dsv3_context* context, uint64_t budget_us
 
 // Replaces the threads of a loaded context; tokens do not depend on them. NULL = one per processor.
 // LIMIT for more than it was loaded with. If the new ones cannot start it goes on with the old
-// ones, at worst with the calling thread alone. [STEP, 0.1]
+// ones. [STEP, 0.1]
 DSV3_API dsv3_status dsv3_context_set_threads(dsv3_context* context, const dsv3_threads* threads);
 
 // Copies the message of the last failed call that named `sequence`, or why its last generation
@@ -403,7 +403,7 @@ typedef uint64_t dsv3_sequence;
 
 typedef struct dsv3_sequence_options {
   uint32_t struct_size;
-  uint32_t tokens_max;  // its longest length; 0 = context_tokens of the context
+  uint32_t tokens_max;  // its longest length; 0 = context_tokens of the context, also the most
   uint32_t events_max;  // slots of its ring of events for dsv3_next_event, 8 .. 65536; 0 = 64
   uint32_t reserved;    // 0
 } dsv3_sequence_options;
@@ -473,7 +473,7 @@ typedef struct dsv3_event {
   int32_t kind;
   uint64_t sequence;
   // TEXT: whole UTF-8. Pushed: lives until the callback returns. Pulled: until the next call that
-  // names the sequence.
+  // names the sequence, or takes an event of any.
   const char* text;
   uint64_t text_bytes;
   int32_t channel;        // TEXT, TOKEN: DSV3_CHANNEL_*
@@ -595,8 +595,8 @@ DSV3_API dsv3_status dsv3_generate(dsv3_context* context, dsv3_sequence sequence
 // [ANY, 0.1]
 DSV3_API dsv3_status dsv3_cancel(dsv3_context* context);
 
-// Makes the running step, run, generate or logits call return early, else the next one. Ends
-// nothing. [ANY, 0.1]
+// Makes the running step, run, generate or logits call return early, else the next one; nothing
+// before the model is loaded. Ends nothing. [ANY, 0.1]
 DSV3_API dsv3_status dsv3_interrupt(dsv3_context* context);
 
 #ifdef __cplusplus

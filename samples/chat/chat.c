@@ -115,7 +115,7 @@ static void talk(conversation* chat) {
     printf("\n> ");
     fflush(stdout);
     if (fgets(line, sizeof line, stdin) == NULL) {
-      if (!interrupted) return;  // Ctrl-D
+      if (!interrupted || feof(stdin)) return;  // Ctrl-D
       clearerr(stdin);
       continue;
     }

@@ -62,8 +62,8 @@ void publish(dsv3_context& context) {
   context.model = context.loading->take();
   context.loading.reset();
   context.thread_count = context.model->machine->pool->workers();
-  context.state = DSV3_CONTEXT_READY;
   context.engine.store(context.model->engine.get(), std::memory_order_release);
+  context.state = DSV3_CONTEXT_READY;  // last: who reads it finds the engine
 }
 
 // Pieces of loading until the budget is spent; true when the model is there.
@@ -99,11 +99,7 @@ bool load(dsv3_context& context, uint64_t budget_us) {
 // As much of `message` as fits, cut at a character, with a terminating zero.
 void copy_text(const std::string& message, char* buffer, uint64_t capacity) {
   if (buffer == nullptr || capacity == 0) return;
-  size_t bytes = std::min<uint64_t>(message.size(), capacity - 1);
-  while (bytes > 0 && bytes < message.size() &&
-         (static_cast<uint8_t>(message[bytes]) & 0xC0) == 0x80) {
-    --bytes;
-  }
+  const size_t bytes = cut_at_character(message, capacity - 1);
   std::memcpy(buffer, message.data(), bytes);
   buffer[bytes] = '\0';
 }
@@ -169,6 +165,25 @@ dsv3_stats collect_stats(dsv3_context& context, Engine* engine) {
   return out;
 }
 
+// A call that cannot take the options over gives their user_data back.
+void give_back_hooks(const dsv3_context_options& given) noexcept {
+  try {
+    HostHooks hooks;
+    hooks.take(read_struct(&given, "dsv3_context_options"));
+  } catch (...) {
+    // What could not be read is not ours; the rest has gone back.
+  }
+}
+
+void give_back_threads(const dsv3_threads& given) noexcept {
+  try {
+    const auto threads = read_struct(&given, "dsv3_threads");
+    if (threads.free_user_data != nullptr) threads.free_user_data(threads.user_data);
+  } catch (...) {
+    // As above.
+  }
+}
+
 // New threads in place of the old; the old ones' user_data goes back when they are gone.
 void set_threads(dsv3_context& context, const dsv3_threads* given) {
   dsv3_threads threads{};
@@ -176,15 +191,13 @@ void set_threads(dsv3_context& context, const dsv3_threads* given) {
     threads = read_struct(given, "dsv3_threads");
   }
   HostHooks& hooks = context.hooks;
-  const ThreadPoolOptions fallback = thread_pool_options(hooks);
   hooks.replace_threads(threads);
   try {
     if (given != nullptr) check_threads(threads);
-    rebuild_threads(*context.model->machine, thread_pool_options(hooks), fallback);
+    rebuild_threads(*context.model->machine, thread_pool_options(hooks));
   } catch (...) {
     hooks.restore_old_threads();
     hooks.release_old_threads();
-    context.thread_count = context.model->machine->pool->workers();
     throw;
   }
   hooks.release_old_threads();
@@ -235,11 +248,17 @@ dsv3_status dsv3_context_options_init(dsv3_context_options* out_options, uint32_
 }
 
 dsv3_status dsv3_context_create(const dsv3_context_options* options, dsv3_context** out_context) {
-  if (out_context == nullptr) return DSV3_INVALID_ARGUMENT;
-  *out_context = nullptr;
+  if (out_context != nullptr) *out_context = nullptr;
   if (options == nullptr) return DSV3_INVALID_ARGUMENT;
+  if (out_context == nullptr) {
+    dsv3::give_back_hooks(*options);
+    return DSV3_INVALID_ARGUMENT;
+  }
   auto* const context = new (std::nothrow) dsv3_context;
-  if (context == nullptr) return DSV3_OUT_OF_MEMORY;
+  if (context == nullptr) {
+    dsv3::give_back_hooks(*options);
+    return DSV3_OUT_OF_MEMORY;
+  }
   try {
     dsv3::accept_options(*context, *options);
   } catch (...) {
@@ -258,12 +277,13 @@ dsv3_status dsv3_context_create(const dsv3_context_options* options, dsv3_contex
 
 dsv3_status dsv3_context_destroy(dsv3_context* context) {
   if (context == nullptr) return DSV3_OK;
+  if (context->magic.load() == dsv3_context::kMagicEnding) return DSV3_BUSY;
   if (!dsv3::is_context(context)) return DSV3_INVALID_ARGUMENT;
   if (context->calls_inside.load() != 0) {
     context->error.set("dsv3_context_destroy: a call is inside this context");
     return DSV3_BUSY;
   }
-  context->magic.store(0);
+  context->magic.store(dsv3_context::kMagicEnding);  // its last callbacks find no context
   delete context;
   return DSV3_OK;
 }
@@ -294,7 +314,13 @@ dsv3_status dsv3_context_load(dsv3_context* context, uint64_t budget_us, int32_t
 
 dsv3_status dsv3_context_set_threads(dsv3_context* context, const dsv3_threads* threads) {
   const Call call{.call_class = CallClass::kStep};
-  return dsv3::run_call(context, call, [&] { dsv3::set_threads(*context, threads); });
+  bool is_inside = false;
+  const dsv3_status status = dsv3::run_call(context, call, [&] {
+    is_inside = true;
+    dsv3::set_threads(*context, threads);
+  });
+  if (!is_inside && threads != nullptr) dsv3::give_back_threads(*threads);
+  return status;
 }
 
 dsv3_status dsv3_context_error(dsv3_context* context, uint64_t sequence, char* buffer,
@@ -317,10 +343,10 @@ dsv3_status dsv3_context_info(dsv3_context* context, dsv3_info* out_info) {
     dsv3::want_pointer(out_info, "out_info");
     dsv3::check_struct_size<dsv3_info>(out_info->struct_size, "dsv3_info");
     dsv3_info info{};
+    info.state = context->state;
     if (context->engine.load(std::memory_order_acquire) != nullptr) {
       dsv3::describe_model(*context, &info);
     }
-    info.state = context->state;
     dsv3::write_struct(info, out_info);
   });
 }

@@ -1,6 +1,5 @@
 #include "api/api_guard.h"
 
-#include <algorithm>
 #include <cstring>
 #include <new>
 
@@ -28,7 +27,7 @@ namespace {
 constexpr size_t kMessageBytes = 2048;
 
 void copy_message(char* out, size_t out_bytes, const char* text) {
-  const size_t bytes = std::min(std::strlen(text), out_bytes - 1);
+  const size_t bytes = cut_at_character(text, out_bytes - 1);
   std::memcpy(out, text, bytes);
   out[bytes] = '\0';
 }
@@ -108,11 +107,12 @@ Status run_body(dsv3_context& context, const Call& call, void (*body)(void*), vo
   }
 }
 
-// Host code that waited for the end of the call: log lines and user_data that go back.
-void deliver(dsv3_context& context, uint64_t host_fp) noexcept {
+// Host code that waited for the end of the call: user_data that goes back, and log lines. Only STEP
+// calls make lines: another call that came by would take them to its own thread.
+void deliver(dsv3_context& context, bool is_step, uint64_t host_fp) noexcept {
   const HostFpEnvScope host(host_fp);
   context.released_targets.drain();
-  if (!context.log.has_value()) return;
+  if (!is_step || !context.log.has_value()) return;
   try {
     context.log->flush();
   } catch (...) {
@@ -145,17 +145,27 @@ dsv3_status run_call_ref(dsv3_context* context, const Call& call, void (*body)(v
   if (!is_context(context)) return DSV3_INVALID_ARGUMENT;
   const InsideScope inside(*context);
   const FpEnvScope fp_env;
-  context->hooks.set_host_fp(fp_env.host());
   const bool is_step = call.call_class == CallClass::kStep;
   if (is_step && !context->gate.try_enter()) {
     store_message(*context, call.sequence, "another STEP call is running in this context");
     return DSV3_BUSY;
   }
-  const Status status = run_body(*context, call, body, data);
-  deliver(*context,
-          fp_env.host());  // inside the gate: also for these callbacks the call is running
+  Status status = Status::kOk;
+  {
+    const HostHooks::CallFp call_fp(context->hooks, is_step, fp_env.host());
+    status = run_body(*context, call, body, data);
+    // Inside the gate: also for these callbacks the call is running.
+    deliver(*context, is_step, fp_env.host());
+  }
   if (is_step) context->gate.leave();
   return static_cast<dsv3_status>(status);
+}
+
+size_t cut_at_character(std::string_view text, size_t bytes_max) noexcept {
+  if (text.size() <= bytes_max) return text.size();
+  size_t bytes = bytes_max;
+  while (bytes > 0 && (static_cast<uint8_t>(text[bytes]) & 0xC0) == 0x80) --bytes;
+  return bytes;
 }
 
 bool is_context(const dsv3_context* context) noexcept {

@@ -2,7 +2,9 @@
 // and the calling class, and turns whatever happens inside into a status and a message.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
+#include <string_view>
 #include <utility>
 
 #include "base/error.h"
@@ -41,6 +43,9 @@ dsv3_status run_call(dsv3_context* context, const Call& call, Body&& body) noexc
 
 // Status and message of the exception being handled. The message goes to `message`, cut to fit.
 Status status_of_current_exception(char* message, size_t message_bytes) noexcept;
+
+// Bytes of the longest beginning of `text` that fits and ends between characters.
+size_t cut_at_character(std::string_view text, size_t bytes_max) noexcept;
 
 bool is_context(const dsv3_context* context) noexcept;
 

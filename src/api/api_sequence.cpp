@@ -7,7 +7,7 @@
 #include "api/api_guard.h"
 #include "api/api_structs.h"
 #include "api/context.h"
-#include "base/fp_env.h"
+#include "engine/generation.h"
 
 using dsv3::Call;
 using dsv3::CallClass;
@@ -44,34 +44,39 @@ dsv3_generate_options default_generate_options() {
   return options;
 }
 
-// user_data that goes back to the host at the end of the scope, unless somebody takes it over.
-class HostUserData {
+// Once the struct can be read its user_data is ours to give back, whatever becomes of the call,
+// also when the guard refuses it. Made and destroyed outside of the guard: in the host's own
+// settings.
+class GivenUserData {
  public:
-  HostUserData(void* user_data, void (*free_user_data)(void*), uint64_t host_fp)
-      : user_data_(user_data), free_user_data_(free_user_data), host_fp_(host_fp) {}
-  ~HostUserData() {
-    if (free_user_data_ == nullptr) return;
-    const HostFpEnvScope host(host_fp_);
-    free_user_data_(user_data_);
+  explicit GivenUserData(const dsv3_generate_options* given) noexcept {
+    if (given == nullptr) return;
+    try {
+      const auto options = read_struct(given, "dsv3_generate_options");
+      events_ = {options.user_data, options.free_user_data};
+      mask_ = {options.mask_user_data, options.free_mask_user_data};
+    } catch (...) {
+      // The call itself says why.
+    }
   }
-  HostUserData(const HostUserData&) = delete;
-  HostUserData& operator=(const HostUserData&) = delete;
-  void take_over() { free_user_data_ = nullptr; }
+  ~GivenUserData() {
+    events_.run();
+    mask_.run();
+  }
+  GivenUserData(const GivenUserData&) = delete;
+  GivenUserData& operator=(const GivenUserData&) = delete;
+  // The generation has the events' user_data now.
+  void take_over_events() { events_ = UserData(); }
 
  private:
-  void* const user_data_;
-  void (*free_user_data_)(void*);
-  const uint64_t host_fp_;
+  UserData events_;
+  UserData mask_;
 };
 
-// Once the struct could be read, its user_data is ours to give back, whatever happens.
 void start_generation(dsv3_context& context, SequenceId sequence,
-                      const dsv3_generate_options* given) {
+                      const dsv3_generate_options* given, GivenUserData& user_data) {
   const dsv3_generate_options options =
       given != nullptr ? read_struct(given, "dsv3_generate_options") : default_generate_options();
-  const uint64_t host_fp = context.hooks.host_fp();
-  HostUserData events(options.user_data, options.free_user_data, host_fp);
-  const HostUserData mask(options.mask_user_data, options.free_mask_user_data, host_fp);
   GenerateOptions engine_options = generate_options_from_abi(options, context.model->sampling);
   auto target = std::make_unique<EventTarget>();
   target->callback = options.callback;
@@ -80,7 +85,7 @@ void start_generation(dsv3_context& context, SequenceId sequence,
   target->hooks = &context.hooks;
   target->released = &context.released_targets;
   attach_target(target.release(), &engine_options);
-  events.take_over();
+  user_data.take_over_events();
   context.engine.load()->generate(sequence, std::move(engine_options));
 }
 
@@ -170,8 +175,9 @@ dsv3_status dsv3_generate_options_init(dsv3_generate_options* out_options, uint3
 dsv3_status dsv3_sequence_generate(dsv3_context* context, dsv3_sequence sequence,
                                    const dsv3_generate_options* options) {
   const Call call{.sequence = sequence};
+  dsv3::GivenUserData user_data(options);
   return dsv3::run_call(context, call,
-                        [&] { dsv3::start_generation(*context, sequence, options); });
+                        [&] { dsv3::start_generation(*context, sequence, options, user_data); });
 }
 
 dsv3_status dsv3_sequence_cancel(dsv3_context* context, dsv3_sequence sequence) {
@@ -219,8 +225,9 @@ dsv3_status dsv3_run(dsv3_context* context, uint64_t timeout_us, uint32_t flags,
 dsv3_status dsv3_generate(dsv3_context* context, dsv3_sequence sequence,
                           const dsv3_generate_options* options, int32_t* out_finish) {
   const Call call{.call_class = CallClass::kStep, .sequence = sequence};
+  dsv3::GivenUserData user_data(options);
   return dsv3::run_call(context, call, [&] {
-    dsv3::start_generation(*context, sequence, options);
+    dsv3::start_generation(*context, sequence, options, user_data);
     const dsv3::ComputeScope compute(*context);
     const dsv3::FinishReason finish = context->engine.load()->run_until_end(sequence);
     if (out_finish != nullptr) *out_finish = static_cast<int32_t>(finish);

@@ -92,9 +92,15 @@ void append_chat(dsv3_context& context, SequenceId sequence, std::span<const Cha
   const std::vector<ChatPiece> pieces = render_chat(context.model->chat, messages, options, state);
   std::vector<int32_t> tokens;
   encode_chat(tokenizer, pieces, tokens);
-  ChatState& kept = context.chats[sequence];  // room before the tokens: nothing can fail after them
-  context.engine.load()->append_tokens(sequence, tokens);
-  kept = state;
+  // Room before the tokens: nothing can fail after them.
+  const auto [kept, is_new] = context.chats.try_emplace(sequence);
+  try {
+    context.engine.load()->append_tokens(sequence, tokens);
+  } catch (...) {
+    if (is_new) context.chats.erase(kept);  // perhaps there is no such sequence
+    throw;
+  }
+  kept->second = state;
 }
 
 }  // namespace

@@ -70,6 +70,7 @@ class LoadCancel {
 
 struct dsv3_context {
   static constexpr uint64_t kMagic = 0x3376736478746e63;
+  static constexpr uint64_t kMagicEnding = 0x3376736478656e64;  // inside dsv3_context_destroy
 
   dsv3_context() = default;
   dsv3_context(const dsv3_context&) = delete;

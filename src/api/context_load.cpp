@@ -169,35 +169,22 @@ dsv3_plan plan_to_abi(const MemoryPlan& plan, const PassLimits& limits, uint64_t
 ThreadPoolOptions thread_pool_options(HostHooks& hooks) {
   const dsv3_threads& threads = hooks.threads();
   ThreadPoolOptions out;
-  out.threads = threads.count != 0 ? threads.count : platform_processor_count();
+  out.threads =
+      threads.count != 0 ? threads.count : std::min(platform_processor_count(), kThreadsMax);
   out.affinity_mask = threads.affinity_mask;
   out.host = hooks.parallel_for();
   return out;
 }
 
-void rebuild_threads(CpuMachine& machine, const ThreadPoolOptions& wanted,
-                     const ThreadPoolOptions& fallback) {
+void rebuild_threads(CpuMachine& machine, const ThreadPoolOptions& wanted) {
   const uint32_t workers = wanted.host.run != nullptr ? wanted.host.workers_max : wanted.threads;
   if (workers > machine.workers_max) {
     fail(Status::kLimit, "threads: found ", workers, ", wanted at most the ", machine.workers_max,
          " that the model was loaded with: its scratch memory is made for these");
   }
-  machine.pool.reset();
-  try {
-    machine.pool.emplace(wanted);
-    return;
-  } catch (const std::exception&) {
-    machine.pool.reset();
-  }
-  try {
-    machine.pool.emplace(fallback);
-  } catch (const std::exception&) {
-    machine.pool.emplace(ThreadPoolOptions{});
-    fail(Status::kOutOfMemory,
-         "cannot start the new threads nor the old ones again: the calling "
-         "thread computes alone");
-  }
-  fail(Status::kOutOfMemory, "cannot start ", workers - 1, " threads: the old ones go on");
+  // Made before the old ones go: then nothing can fail any more.
+  ThreadPool fresh(wanted);
+  machine.pool->swap(fresh);
 }
 
 }  // namespace dsv3

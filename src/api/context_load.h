@@ -79,9 +79,7 @@ dsv3_plan plan_to_abi(const MemoryPlan& plan, const PassLimits& limits, uint64_t
 
 // How many threads, and whose.
 ThreadPoolOptions thread_pool_options(HostHooks& hooks);
-// Rebuilds the pool from hooks.threads(). On failure the old threads are back, or the calling
-// thread alone; OUT_OF_MEMORY says which.
-void rebuild_threads(CpuMachine& machine, const ThreadPoolOptions& wanted,
-                     const ThreadPoolOptions& fallback);
+// New threads in the pool. On failure the old ones go on.
+void rebuild_threads(CpuMachine& machine, const ThreadPoolOptions& wanted);
 
 }  // namespace dsv3

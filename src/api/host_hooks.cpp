@@ -9,8 +9,6 @@
 namespace dsv3 {
 namespace {
 
-constexpr uint32_t kThreadsMax = 1024;
-
 template <typename Hook>
 void give_back(Hook& hook) {
   if (hook.struct_size != 0 && hook.free_user_data != nullptr) hook.free_user_data(hook.user_data);
@@ -62,12 +60,12 @@ struct HostHooks::Forward {
     self(user_data).io_.close(self(user_data).io_.user_data, file);
   }
   static void* allocate(void* user_data, uint64_t bytes, uint64_t alignment) {
-    const HostFpEnvScope host(self(user_data).host_fp());
+    const HostFpEnvScope host(self(user_data).allocator_fp());
     const dsv3_allocator& hook = self(user_data).allocator_;
     return hook.allocate(hook.user_data, bytes, alignment);
   }
   static void release(void* user_data, void* block, uint64_t bytes) {
-    const HostFpEnvScope host(self(user_data).host_fp());
+    const HostFpEnvScope host(self(user_data).allocator_fp());
     const dsv3_allocator& hook = self(user_data).allocator_;
     hook.release(hook.user_data, block, bytes);
   }
@@ -85,7 +83,7 @@ struct HostHooks::Forward {
   }
 };
 
-HostHooks::HostHooks() : host_fp_(fp_env_read()) {}
+HostHooks::HostHooks() : step_fp_(fp_env_read()), shared_fp_(fp_env_read()) {}
 
 HostHooks::~HostHooks() {
   give_back(io_);
@@ -137,6 +135,31 @@ void HostHooks::restore_old_threads() { std::swap(threads_, old_threads_); }
 void HostHooks::release_old_threads() {
   const HostFpEnvScope host(host_fp());
   give_back(old_threads_);
+}
+
+bool HostHooks::is_step_thread() const {
+  return step_thread_.load(std::memory_order_relaxed) == std::this_thread::get_id();
+}
+
+uint64_t HostHooks::allocator_fp() const {
+  return is_step_thread() ? host_fp() : shared_fp_.load(std::memory_order_relaxed);
+}
+
+void HostHooks::set_host_fp(uint64_t state) {
+  step_fp_.store(state, std::memory_order_relaxed);
+  shared_fp_.store(state, std::memory_order_relaxed);
+}
+
+HostHooks::CallFp::CallFp(HostHooks& hooks, bool is_step, uint64_t state)
+    : hooks_(hooks), is_step_(is_step), is_nested_(!is_step && hooks.is_step_thread()) {
+  if (is_step) hooks.step_thread_.store(std::this_thread::get_id(), std::memory_order_relaxed);
+  std::atomic<uint64_t>& fp = is_step || is_nested_ ? hooks.step_fp_ : hooks.shared_fp_;
+  before_ = fp.exchange(state, std::memory_order_relaxed);
+}
+
+HostHooks::CallFp::~CallFp() {
+  if (is_step_) hooks_.step_thread_.store(std::thread::id(), std::memory_order_relaxed);
+  if (is_nested_) hooks_.step_fp_.store(before_, std::memory_order_relaxed);
 }
 
 IoCallbacks HostHooks::io_callbacks() {

@@ -4,6 +4,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <thread>
 
 #include "base/allocator.h"
 #include "base/log.h"
@@ -41,12 +42,31 @@ class HostHooks {
   // Non-zero: cancel.
   int32_t report_progress(uint64_t bytes_done, uint64_t bytes_total);
 
-  // The floating-point settings of the host, as the last call that came in found them.
-  void set_host_fp(uint64_t state) { host_fp_.store(state, std::memory_order_relaxed); }
-  uint64_t host_fp() const { return host_fp_.load(std::memory_order_relaxed); }
+  // The floating-point settings of the host while a call is inside: callbacks of the STEP call get
+  // those of its thread, whatever other threads bring meanwhile.
+  class CallFp {
+   public:
+    CallFp(HostHooks& hooks, bool is_step, uint64_t state);
+    ~CallFp();
+    CallFp(const CallFp&) = delete;
+    CallFp& operator=(const CallFp&) = delete;
+
+   private:
+    HostHooks& hooks_;
+    const bool is_step_;
+    const bool is_nested_;  // a SHARED call from a callback of the STEP call
+    uint64_t before_ = 0;
+  };
+  uint64_t host_fp() const { return step_fp_.load(std::memory_order_relaxed); }
+  // The same for the allocator, which SHARED calls need too.
+  uint64_t allocator_fp() const;
+  // When no call is inside.
+  void set_host_fp(uint64_t state);
 
  private:
   struct Forward;  // the functions that the rooms below call
+
+  bool is_step_thread() const;
 
   // struct_size 0: absent.
   dsv3_io io_{};
@@ -55,7 +75,9 @@ class HostHooks {
   dsv3_progress progress_{};
   dsv3_threads threads_{};
   dsv3_threads old_threads_{};
-  std::atomic<uint64_t> host_fp_;
+  std::atomic<std::thread::id> step_thread_{};  // nobody: no STEP call is inside
+  std::atomic<uint64_t> step_fp_;
+  std::atomic<uint64_t> shared_fp_;
 };
 
 // Checks a threads struct: INVALID_ARGUMENT naming the field.

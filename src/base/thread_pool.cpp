@@ -17,7 +17,6 @@
 namespace dsv3 {
 namespace {
 
-constexpr uint32_t kThreadsMax = 1024;
 // How long a worker looks for the next loop, and the caller for the last task, before sleeping.
 // Longer than the serial gap between two loops of a pass, short against a wake-up (some 50 us).
 constexpr std::chrono::microseconds kSpin{10};

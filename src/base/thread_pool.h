@@ -7,6 +7,8 @@
 
 namespace dsv3 {
 
+inline constexpr uint32_t kThreadsMax = 1024;
+
 // A non-owning callable reference: void(uint32_t task, uint32_t worker). No allocation, no virtual.
 class TaskRef {
  public:
@@ -49,6 +51,9 @@ class ThreadPool {
   ~ThreadPool();
   ThreadPool(const ThreadPool&) = delete;
   ThreadPool& operator=(const ThreadPool&) = delete;
+
+  // Changes threads with another pool; nothing runs in either.
+  void swap(ThreadPool& other) noexcept { impl_.swap(other.impl_); }
 
   // Workers that may appear as `worker` in run(), the caller included (it is worker 0).
   uint32_t workers() const;

@@ -39,9 +39,11 @@ StepState Engine::Impl::advance(const StepBounds& bounds) {
     if (!pass.is_active && !start_pass(bounds)) {
       deliver();
       Lock lock(*this);
-      // A callback or another thread may have brought work; one that always does must not hold us.
-      const bool is_over = bounds.one_pass || clock.now_us() >= bounds.deadline_us;
-      if (work_version != planned_version && !is_over) continue;
+      if (work_version == planned_version) {
+        return any_blocked() ? StepState::kStalled : StepState::kIdle;
+      }
+      // A callback or another thread brought work; one that always does must not hold us for ever.
+      if (!bounds.one_pass && clock.now_us() < bounds.deadline_us) continue;
       return state_between_passes();
     }
     const Ran ran = run_segments(bounds);

@@ -355,12 +355,34 @@ static void test_threads(dsv3_context* context) {
   CHECK(dsv3_context_set_threads(context, &threads) == DSV3_UNSUPPORTED);
 }
 
+// A message too long to keep is cut between characters, wherever the cut falls.
+static void test_long_message(void) {
+  char path[3000];
+  for (size_t begin = 1; begin <= 3; ++begin) {
+    memset(path, '/', begin);
+    for (size_t i = begin; i + 3 <= sizeof path; i += 3) memcpy(path + i, "\xE4\xB8\x96", 3);
+    dsv3_context_options options = folder_options("");
+    options.model_path = path;
+    options.model_path_bytes = begin + (sizeof path - begin) / 3 * 3;
+    dsv3_context* context = NULL;
+    CHECK(dsv3_context_create(&options, &context) == DSV3_OK);
+    CHECK(dsv3_context_load(context, 0, NULL) != DSV3_OK);
+    char message[4000];
+    uint64_t bytes = 0;
+    CHECK_OK(context, dsv3_context_error(context, 0, message, sizeof message, &bytes));
+    CHECK(bytes > 2000 && bytes == strlen(message));
+    CHECK((bytes - begin) % 3 == 0 && memcmp(message + bytes - 3, "\xE4\xB8\x96", 3) == 0);
+    CHECK(dsv3_context_destroy(context) == DSV3_OK);
+  }
+}
+
 int main(int argc, char** argv) {
   const char* folder = model_folder(argc, argv);
   test_options(folder);
   test_struct_sizes(folder);
   test_files();
   test_handles(folder);
+  test_long_message();
   dsv3_context* context = open_model(folder);
   test_messages(context);
   test_sequence_arguments(context);

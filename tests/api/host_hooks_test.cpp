@@ -1,6 +1,7 @@
 // Goal: the host's hooks are called as promised and its floating-point settings survive. Method:
 // counting hooks, unusual rounding and flush-to-zero around every call, a host parallel_for,
 // user_data given back exactly once.
+#include <atomic>
 #include <cfenv>
 #include <cstdlib>
 #include <map>
@@ -270,6 +271,139 @@ TEST(HostHooks, UnfinishedGenerationGivesBack) {
     EXPECT_EQ(freed, 0);
   }
   EXPECT_EQ(freed, 1);
+}
+
+// Calls that are refused at the door give user_data back as well.
+TEST(HostHooks, RefusedCallsGiveBack) {
+  int freed = 0;
+  const auto count = [](void* user_data) { ++*static_cast<int*>(user_data); };
+  dsv3_generate_options generate = greedy(1);
+  generate.user_data = generate.mask_user_data = &freed;
+  generate.free_user_data = generate.free_mask_user_data = count;
+  dsv3_threads threads = thread_count(1);
+  threads.user_data = &freed;
+  threads.free_user_data = count;
+  const std::string folder = DSV3_SAMPLE_MODEL;
+  const Context unloaded = create(options_for(folder));
+  EXPECT_EQ(dsv3_sequence_generate(unloaded.get(), 1, &generate), DSV3_INVALID_ARGUMENT);
+  EXPECT_EQ(freed, 2);
+  EXPECT_EQ(dsv3_sequence_generate(nullptr, 1, &generate), DSV3_INVALID_ARGUMENT);
+  EXPECT_EQ(freed, 4);
+  EXPECT_EQ(dsv3_context_set_threads(unloaded.get(), &threads), DSV3_INVALID_ARGUMENT);
+  EXPECT_EQ(freed, 5);
+
+  struct Inside {
+    dsv3_context* context;
+    const dsv3_generate_options* generate;
+    const dsv3_threads* threads;
+    int* freed;
+  };
+  const Context context = open_sample();
+  Inside inside{context.get(), &generate, &threads, &freed};
+  dsv3_generate_options outer = greedy(1);
+  outer.user_data = &inside;
+  outer.callback = [](void* user_data, const dsv3_event* event) {
+    const auto* const self = static_cast<const Inside*>(user_data);
+    *self->freed = 0;
+    EXPECT_EQ(dsv3_generate(self->context, event->sequence, self->generate, nullptr), DSV3_BUSY);
+    EXPECT_EQ(*self->freed, 2);
+    EXPECT_EQ(dsv3_context_set_threads(self->context, self->threads), DSV3_BUSY);
+    EXPECT_EQ(*self->freed, 3);
+    return int32_t{0};
+  };
+  const dsv3_sequence sequence = start_text(context.get(), "HAMLET:\n");
+  EXPECT_EQ(dsv3_generate(context.get(), sequence, &outer, nullptr), DSV3_OK);
+  EXPECT_EQ(freed, 3);
+
+  dsv3_context_options options = options_for(folder);
+  options.threads = &threads;
+  EXPECT_EQ(dsv3_context_create(&options, nullptr), DSV3_INVALID_ARGUMENT);
+  EXPECT_EQ(freed, 4);
+}
+
+// What other threads bring with them is not what a callback of the step sees.
+TEST(HostHooks, FloatsAreTheCallingThreads) {
+  const Context context = open_sample();
+  const dsv3_sequence sequence = start_text(context.get(), "HAMLET:\n");
+  const UnusualFloats floats;
+  struct Checked {
+    dsv3_context* context;
+    uint32_t wanted;
+    int events;
+  } checked{context.get(), floats.wanted, 0};
+  dsv3_generate_options options = greedy(4);
+  options.user_data = &checked;
+  options.callback = [](void* user_data, const dsv3_event*) {
+    auto* const self = static_cast<Checked*>(user_data);
+    EXPECT_EQ(float_settings(), self->wanted);
+    ++self->events;
+    const auto ask = [self](int rounding) {
+      std::fesetround(rounding);
+      dsv3_stats stats{};
+      stats.struct_size = sizeof(stats);
+      EXPECT_EQ(dsv3_context_stats(self->context, &stats), DSV3_OK);
+    };
+    std::thread other(ask, FE_TONEAREST);
+    other.join();
+    ask(FE_DOWNWARD);  // on this thread, for a while
+    return int32_t{0};
+  };
+  EXPECT_EQ(dsv3_generate(context.get(), sequence, &options, nullptr), DSV3_OK);
+  EXPECT_GT(checked.events, 1);
+}
+
+// Somebody who polls while another thread loads does not get that thread's lines.
+TEST(HostHooks, LinesComeOnTheirThread) {
+  struct Lines {
+    std::thread::id thread;
+    int count = 0;
+    static void write(void* user_data, int32_t, const char*, uint64_t) {
+      auto* const self = static_cast<Lines*>(user_data);
+      EXPECT_EQ(std::this_thread::get_id(), self->thread);
+      ++self->count;
+    }
+  } lines;
+  lines.thread = std::this_thread::get_id();
+  dsv3_log log{};
+  log.struct_size = sizeof(log);
+  log.write = &Lines::write;
+  log.user_data = &lines;
+  const std::string folder = DSV3_SAMPLE_MODEL;
+  dsv3_context_options options = options_for(folder);
+  options.log = &log;
+  for (int round = 0; round < 8; ++round) {
+    const Context context = create(options);
+    std::atomic<bool> stop{false};
+    std::thread poller([&] {
+      while (!stop.load()) {
+        dsv3_info info{};
+        info.struct_size = sizeof(info);
+        EXPECT_EQ(dsv3_context_info(context.get(), &info), DSV3_OK);
+        EXPECT_TRUE(info.state != DSV3_CONTEXT_READY || info.vocab_size > 0);
+      }
+    });
+    EXPECT_EQ(dsv3_context_load(context.get(), 0, nullptr), DSV3_OK);
+    stop.store(true);
+    poller.join();
+  }
+  EXPECT_GE(lines.count, 8);
+}
+
+// A callback of destroy finds that destroy is running, and no context any more.
+TEST(HostHooks, DestroyInsideDestroy) {
+  static dsv3_context* ending = nullptr;
+  static int calls = 0;
+  ending = open_sample().release();
+  const dsv3_sequence sequence = start_text(ending, "HAMLET:\n");
+  dsv3_generate_options options = greedy(1);
+  options.free_user_data = [](void*) {
+    ++calls;
+    EXPECT_EQ(dsv3_context_destroy(ending), DSV3_BUSY);
+    EXPECT_EQ(dsv3_sequence_create(ending, nullptr, nullptr), DSV3_INVALID_ARGUMENT);
+  };
+  ASSERT_EQ(dsv3_sequence_generate(ending, sequence, &options), DSV3_OK);
+  EXPECT_EQ(dsv3_context_destroy(ending), DSV3_OK);
+  EXPECT_EQ(calls, 1);
 }
 
 // A context that was never loaded, or refused, gives its hooks back too.

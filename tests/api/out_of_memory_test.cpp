@@ -187,6 +187,32 @@ TEST(OutOfMemory, Tokenizer) {
   }
 }
 
+// New threads need memory: without it the old ones go on, with the same tokens.
+TEST(OutOfMemory, SetThreads) {
+  const std::string folder = kTinyModel;
+  const dsv3_threads two = thread_count(2);
+  const dsv3_threads alone = thread_count(1);
+  const dsv3_context_options options = tiny_options(folder, &two);
+  const Talk wanted = reference_talk(options);
+  for (int persistent = 0; persistent < 2; ++persistent) {
+    const Context context = open(options);
+    uint64_t failures = 0;
+    for (bool has_failed = true; has_failed; ++failures) {
+      dsv3_status status = DSV3_OK;
+      {
+        const FailingMalloc failing(failures, persistent == 1);
+        status = dsv3_context_set_threads(context.get(), &alone);
+        has_failed = FailingMalloc::has_failed();
+      }
+      EXPECT_EQ(status, has_failed ? DSV3_OUT_OF_MEMORY : DSV3_OK);
+      Talk talk;
+      ASSERT_EQ(talk_to(context.get(), &talk), DSV3_OK) << message_of(context.get());
+      EXPECT_TRUE(std::equal(talk.tokens, talk.tokens + 4, wanted.tokens));
+    }
+    EXPECT_GT(failures, 1u);  // there was something to fail
+  }
+}
+
 // The host's allocator says no.
 struct Budget {
   int64_t left = 0;

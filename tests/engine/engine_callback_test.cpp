@@ -234,6 +234,37 @@ TEST_F(CallbackTest, EngineEndGivesUserDataBackWithoutEvents) {
   EXPECT_EQ(listener.releases, 1);
 }
 
+// A callback that generates again at each END, in a sequence that is full: a step ends
+// nevertheless.
+TEST_F(CallbackTest, GeneratingAgainAndAgainDoesNotHoldAStep) {
+  const SequenceId id = test.engine.sequence_create({3, 8});
+  test.append(id, "abc");
+  struct Again {
+    Engine& engine;
+    FakeClock& clock;
+    int ends = 0;
+    GenerateOptions options() {
+      GenerateOptions out;
+      out.user_data = this;
+      out.callback = [](void* data, const Event& event) {
+        auto* const self = static_cast<Again*>(data);
+        EXPECT_EQ(event.finish, FinishReason::kContextFull);
+        self->clock.now += 100;
+        if (++self->ends < 1000) self->engine.generate(event.sequence, self->options());
+        return 0;
+      };
+      return out;
+    }
+  } again{test.engine, test.clock};
+  test.engine.generate(id, again.options());
+  EXPECT_EQ(test.engine.step(0), StepState::kReady);
+  EXPECT_LT(again.ends, 10);
+  EXPECT_EQ(test.engine.step(1000), StepState::kReady);
+  EXPECT_LT(again.ends, 1000);
+  EXPECT_EQ(test.engine.run(0, false), StepState::kIdle);
+  EXPECT_EQ(again.ends, 1000);
+}
+
 TEST_F(CallbackTest, PushNeedsAnEmptyRing) {
   const SequenceId id = test.create("abc");
   test.engine.generate(id, TestEngine::options(3));

@@ -158,6 +158,34 @@ TEST_F(RefusalTest, BusyWhileItGenerates) {
   EXPECT_EQ(error_of([&] { test.engine.logits(id, logits); }).status(), Status::kBusy);
 }
 
+// Events of two generations never stand in one ring.
+TEST_F(RefusalTest, BusyUntilEventsAreTaken) {
+  test.engine.generate(id, TestEngine::options(1));
+  EXPECT_EQ(test.engine.run(0, false), StepState::kIdle);
+  const Error error = error_of([&] { test.engine.generate(id, TestEngine::options(1)); });
+  EXPECT_EQ(error.status(), Status::kBusy);
+  EXPECT_NE(error.message().find("not taken yet"), std::string::npos);
+  Heard heard;
+  test.drain(id, &heard);
+  EXPECT_EQ(heard.ends, 1u);
+  test.engine.generate(id, TestEngine::options(1));
+  EXPECT_EQ(test.finish(id).ends, 1u);
+}
+
+// A prompt that finds no pages is no work: a step does not promise more, logits do not wait for
+// ever.
+TEST_F(RefusalTest, PromptWithoutPagesIsIdle) {
+  TestEngine tight({.page_count = 2, .policy = OutOfPagesPolicy::kLimit});
+  tight.create(std::string(100, 'q'));
+  EXPECT_EQ(tight.engine.run(0, false), StepState::kIdle);
+  const SequenceId starved = tight.create("abc");
+  EXPECT_EQ(tight.engine.step(0), StepState::kIdle);
+  std::vector<float> logits(kTinyVocab);
+  const Error error = error_of([&] { tight.engine.logits(starved, logits); });
+  EXPECT_EQ(error.status(), Status::kLimit);
+  EXPECT_NE(error.message().find("logits need 1 more pages"), std::string::npos);
+}
+
 TEST_F(RefusalTest, EmptySequences) {
   const SequenceId empty = test.create();
   std::vector<float> logits(kTinyVocab);

@@ -167,6 +167,21 @@ TEST(EngineStream, PromptMayOpenTheReasoning) {
   EXPECT_EQ(heard.text, "ok");
 }
 
+// Text and tokens tell the same channel: an end token ends the reasoning also when it is ignored.
+TEST(EngineStream, IgnoredEosClosesTheReasoning) {
+  TestEngine test;
+  script(test, 1, {kTinyThink, 's', 't', kTinyEos, 'o', 'k'});
+  const SequenceId id = test.create("a");
+  GenerateOptions options = TestEngine::options(6);
+  options.ignore_eos = true;
+  options.stop_strings = {"stop"};
+  test.engine.generate(id, options);
+  const Heard heard = test.finish(id);
+  EXPECT_EQ(heard.reasoning, "st");
+  EXPECT_EQ(heard.text, "ok");
+  EXPECT_EQ(heard.end.finish, FinishReason::kMaxTokens);
+}
+
 TEST(EngineStream, ContextFull) {
   EngineConfig config;
   config.positions_max = 20;
