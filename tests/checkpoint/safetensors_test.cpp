@@ -10,6 +10,7 @@
 #include "checkpoint/build_file.h"
 #include "support/expect_error.h"
 #include "support/failing_new.h"
+#include "support/soak.h"
 
 namespace dsv3 {
 namespace {
@@ -260,7 +261,9 @@ void expect_sound(const std::vector<TensorEntry>& entries, const std::string& co
 TEST(Safetensors, SurvivesSeededDamage) {
   const std::string good = sharded_folder()["one.safetensors"];
   uint64_t refused = 0;
-  for (uint64_t seed = 0; seed < 2000; ++seed) {
+  const uint64_t first = test::soak_seeds();
+  for (uint64_t seed = first; seed < first + 2000; ++seed) {
+    SCOPED_TRACE(seed);
     std::string content = good;
     for (uint64_t i = 0; i <= seed % 3; ++i) {
       const uint64_t bits = random_bits(seed, i);

@@ -7,6 +7,7 @@
 #include <random>
 
 #include "engine/engine_fixture.h"
+#include "support/soak.h"
 
 namespace dsv3::test {
 namespace {
@@ -19,6 +20,10 @@ struct Turn {
   uint32_t callback_cancels_after = 0;  // events; 0 = never
   uint32_t callbacks = 0;
   uint32_t releases = 0;
+
+  bool has_cancelled() const {
+    return callback_cancels_after != 0 && callbacks >= callback_cancels_after;
+  }
 };
 
 struct Actor {
@@ -231,7 +236,8 @@ class Schedule {
     const Heard wanted = alone.finish(id);
     ++compared;
     EXPECT_EQ(end.position, wanted.end.position);
-    if (is_cut) {
+    // A callback that cancels in the last pass gets the real END, and no more of its text.
+    if (is_cut || turn.has_cancelled()) {
       ASSERT_LE(turn.heard.tokens.size(), wanted.tokens.size());
       EXPECT_TRUE(
           std::equal(turn.heard.tokens.begin(), turn.heard.tokens.end(), wanted.tokens.begin()));
@@ -253,7 +259,8 @@ class Schedule {
 TEST(EngineSchedule, PreemptingSchedulesSayTheSameAsAlone) {
   uint64_t preemptions = 0;
   uint32_t compared = 0;
-  for (uint32_t seed = 1; seed <= 120; ++seed) {
+  const uint32_t first = test::soak_seeds() + 1;
+  for (uint32_t seed = first; seed < first + 120; ++seed) {
     SCOPED_TRACE(seed);
     Schedule schedule(seed, OutOfPagesPolicy::kPreempt);
     schedule.run(300);
@@ -269,7 +276,8 @@ TEST(EngineSchedule, PreemptingSchedulesSayTheSameAsAlone) {
 TEST(EngineSchedule, LimitingSchedulesSayTheSameAsAlone) {
   uint32_t compared = 0;
   uint32_t limited = 0;
-  for (uint32_t seed = 1001; seed <= 1040; ++seed) {
+  const uint32_t first = test::soak_seeds() + 1001;
+  for (uint32_t seed = first; seed < first + 40; ++seed) {
     SCOPED_TRACE(seed);
     Schedule schedule(seed, OutOfPagesPolicy::kLimit);
     schedule.run(300);
