@@ -119,7 +119,7 @@ GenerateOptions generate_options_from_abi(const dsv3_generate_options& options,
   for (uint64_t i = 0; i < options.stop_string_count; ++i) {
     const dsv3_text& text = options.stop_strings[i];
     if (text.data == nullptr || text.bytes == 0) {
-      fail(Status::kInvalidArgument, "stop_strings[", i, "] is empty");
+      fail(Status::kInvalidArgument, "stop_strings[", i, "] has 0 bytes, wanted at least 1");
     }
     if (text.bytes > kStopStringBytesMax) {
       fail(Status::kLimit, "stop_strings[", i, "] has ", text.bytes, " bytes, wanted at most ",

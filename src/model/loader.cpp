@@ -1,6 +1,7 @@
 #include "model/loader.h"
 
 #include <algorithm>
+#include <limits>
 
 #include "base/checked.h"
 
@@ -9,6 +10,7 @@ namespace {
 
 constexpr uint64_t kConfigBytesMax = 4u << 20;
 constexpr uint64_t kDefaultCacheTokens = 8192;
+constexpr uint64_t kPagesMax = std::numeric_limits<int32_t>::max();  // page numbers are int32
 
 std::string text_or_empty(Checkpoint& checkpoint, const char* name, uint64_t bytes_max) {
   return checkpoint.text_file(name, bytes_max).value_or(std::string());
@@ -32,8 +34,12 @@ PassLimits make_limits(const ModelConfig& config, const ModelSizes& sizes, DType
     }
   }
   if (tokens == 0) tokens = std::min<uint64_t>(context, kDefaultCacheTokens);
-  limits.page_count = narrow<uint32_t>(ceil_div<uint64_t>(tokens, kPageTokens),
-                                       "cache_tokens or cache_bytes, in pages");
+  const uint64_t pages = ceil_div<uint64_t>(tokens, kPageTokens);
+  if (pages > kPagesMax) {
+    fail(Status::kLimit, "cache_tokens or cache_bytes asks for ", pages, " pages of ", kPageTokens,
+         " tokens, wanted at most ", kPagesMax);
+  }
+  limits.page_count = static_cast<uint32_t>(pages);
   const uint64_t room = uint64_t{limits.page_count} * kPageTokens;
   limits.positions_max = static_cast<uint32_t>(std::min<uint64_t>(context, room));
   // No pass can hold more new tokens than all sequences have room for.
