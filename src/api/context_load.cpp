@@ -128,7 +128,6 @@ void LoadingModel::start_engine() {
   running.engine = std::make_unique<Engine>(EngineParts{.model = *model.transformer,
                                                         .tokenizer = running.tokenizer.get(),
                                                         .clock = parts_.clock,
-                                                        .log = parts_.log,
                                                         .allocator = parts_.allocator},
                                             options);
   parts_.log.info("loaded ", model.checkpoint->description(), ": ", model.config.layers,

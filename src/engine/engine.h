@@ -10,7 +10,6 @@
 
 #include "base/allocator.h"
 #include "base/clock.h"
-#include "base/log.h"
 #include "engine/types.h"
 #include "model/pass.h"
 #include "text/tokenizer.h"
@@ -22,7 +21,6 @@ struct EngineParts {
   PassModel& model;
   const Tokenizer* tokenizer;  // null: token mode, text verbs answer UNSUPPORTED
   Clock& clock;
-  Log& log;
   Allocator& allocator;
 };
 

@@ -48,8 +48,7 @@ TestEngine::TestEngine(const EngineConfig& config)
     : model(limits_of(config), clock),
       tokenizer(config.has_tokenizer ? tiny_tokenizer(config.adds_bos) : nullptr),
       allocator(Allocator::Hook(), 0),
-      log(LogSink()),
-      engine({model, tokenizer.get(), clock, log, allocator}, options_of(config)) {}
+      engine({model, tokenizer.get(), clock, allocator}, options_of(config)) {}
 
 SequenceId TestEngine::create(std::string_view prompt, uint32_t events_max) {
   const SequenceId id = engine.sequence_create({0, events_max});

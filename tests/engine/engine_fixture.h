@@ -9,7 +9,6 @@
 #include <vector>
 
 #include "base/allocator.h"
-#include "base/log.h"
 #include "engine/engine.h"
 #include "engine/fake_model.h"
 #include "engine/tiny_tokenizer.h"
@@ -56,7 +55,6 @@ struct TestEngine {
   FakeModel model;
   std::unique_ptr<Tokenizer> tokenizer;
   Allocator allocator;
-  Log log;
   Engine engine;
 };
 
