@@ -1,6 +1,7 @@
 # Every folder of tests/ is one room. A file dropped into a room is compiled into it; nothing is listed by hand.
-#   tests/<room>/*.cpp          one GoogleTest program test_<room>, linked to dsv3_static (inner classes)
-#   tests/reference, support    files not ending in _test.cpp are libraries that every room may use
+#   tests/<room>/*.cpp          one GoogleTest program test_<room>, linked to dsv3_emulated (inner classes, emulated GPU)
+#   tests/reference, support, ops    files not ending in _test.cpp are libraries that every room may use
+#   tests/emulation             files not ending in _test.cpp are the emulated GPU, part of dsv3_emulated
 #   tests/api/*.c               one C99 program each, linked to the shared library; exit status 0 is success
 #   tests/api/*_test.cpp        one GoogleTest program test_api on the shared library and dsv3.h alone
 #   tests/api/*.py              run as: python3 FILE <libdsv3.so> <sample model folder>
@@ -8,6 +9,8 @@
 # Single tests are counted by tests/house/count_tests.py from the folder `results`.
 find_package(GTest REQUIRED)
 find_package(Python3 REQUIRED COMPONENTS Interpreter)
+
+dsv3_add_emulated_library()
 
 set(dsv3_results ${PROJECT_BINARY_DIR}/results)
 set(dsv3_sample_model ${PROJECT_SOURCE_DIR}/samples/models/shakespeare)
@@ -22,7 +25,8 @@ target_compile_definitions(dsv3_test_options INTERFACE
   "DSV3_SOURCE_DIR=\"${PROJECT_SOURCE_DIR}\""
   "DSV3_GOLDEN_DIR=\"${PROJECT_SOURCE_DIR}/tests/golden\""
   "DSV3_SAMPLE_MODEL=\"${dsv3_sample_model}\"")
-target_include_directories(dsv3_test_options INTERFACE ${PROJECT_SOURCE_DIR}/tests)
+target_include_directories(dsv3_test_options INTERFACE
+  ${PROJECT_SOURCE_DIR}/tests ${PROJECT_SOURCE_DIR}/src ${PROJECT_SOURCE_DIR}/include ${PROJECT_SOURCE_DIR})
 target_link_libraries(dsv3_test_options INTERFACE dsv3_options)
 
 # dsv3_add_gtest(<room> SOURCES … LIBRARIES …)
@@ -43,14 +47,15 @@ function(dsv3_add_test_library target folder)
   if(sources)
     add_library(${target} STATIC ${sources})
     target_link_libraries(${target} PUBLIC
-      dsv3_test_options ${ARGN} dsv3_static nlohmann_json::nlohmann_json)
+      dsv3_test_options ${ARGN} nlohmann_json::nlohmann_json)
   else()
     add_library(${target} INTERFACE)
-    target_link_libraries(${target} INTERFACE ${ARGN} dsv3_static nlohmann_json::nlohmann_json)
+    target_link_libraries(${target} INTERFACE ${ARGN} nlohmann_json::nlohmann_json)
   endif()
 endfunction()
 dsv3_add_test_library(dsv3_reference reference)
 dsv3_add_test_library(dsv3_test_support support dsv3_reference)
+dsv3_add_test_library(dsv3_ops_fixture ops dsv3_reference dsv3_emulated GTest::gtest)
 
 file(GLOB dsv3_test_folders CONFIGURE_DEPENDS LIST_DIRECTORIES true ${PROJECT_SOURCE_DIR}/tests/*)
 foreach(folder IN LISTS dsv3_test_folders)
@@ -59,13 +64,43 @@ foreach(folder IN LISTS dsv3_test_folders)
     continue()
   endif()
   file(GLOB sources CONFIGURE_DEPENDS ${folder}/*.cpp)
-  if(room MATCHES "^(reference|support)$")
+  if(room MATCHES "^(reference|support|ops|emulation)$")
     list(FILTER sources INCLUDE REGEX "_test\\.cpp$")
   endif()
   if(sources MATCHES "_test\\.cpp")
-    dsv3_add_gtest(${room} SOURCES ${sources} LIBRARIES dsv3_test_support dsv3_reference)
+    dsv3_add_gtest(${room} SOURCES ${sources} LIBRARIES dsv3_ops_fixture dsv3_test_support dsv3_reference dsv3_emulated)
   endif()
 endforeach()
+
+include(Dsv3Planted)
+
+# The same tests for a real GPU, for `./dev gpu-bundle`: everything compiled in, paths relative to the bundle.
+function(dsv3_add_gpu_test room)
+  set(sources)
+  foreach(folder ${room} ops reference support)
+    file(GLOB found CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/tests/${folder}/*.cpp)
+    if(NOT folder STREQUAL room)
+      list(FILTER found EXCLUDE REGEX "_test\\.cpp$")
+    endif()
+    list(APPEND sources ${found})
+  endforeach()
+  list(REMOVE_DUPLICATES sources)
+  list(FILTER sources EXCLUDE REGEX "emulated[a-z_]*\\.cpp$|failing_new\\.cpp$")
+  add_executable(gpu_test_${room} EXCLUDE_FROM_ALL ${sources})
+  target_compile_definitions(gpu_test_${room} PRIVATE
+    DSV3_SOURCE_DIR="." DSV3_GOLDEN_DIR="golden" DSV3_SAMPLE_MODEL="model")
+  target_include_directories(gpu_test_${room} PRIVATE ${PROJECT_SOURCE_DIR}/tests ${PROJECT_SOURCE_DIR})
+  target_link_libraries(gpu_test_${room} PRIVATE dsv3_options dsv3_static
+    nlohmann_json::nlohmann_json GTest::gmock GTest::gtest GTest::gtest_main)
+  target_link_options(gpu_test_${room} PRIVATE -static-libstdc++ -static-libgcc)
+  add_dependencies(gpu_tests gpu_test_${room})
+endfunction()
+if(dsv3_has_cuda AND NOT DSV3_SANITIZE)
+  add_custom_target(gpu_tests)
+  foreach(room ops cuda gpu)
+    dsv3_add_gpu_test(${room})
+  endforeach()
+endif()
 
 # The public API, as an application sees it.
 file(GLOB dsv3_api_programs CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/tests/api/*.c)

@@ -50,7 +50,9 @@
 // A guest: the library never aborts, exits, prints, forks, installs handlers, reads the environment
 // or keeps global state. Model files and prompts may be hostile. After fork a child must not touch
 // its parent's contexts. Files used in place (DSV3_WEIGHTS_MAP) must not change while the context
-// lives: truncating one raises a signal.
+// lives: truncating one raises a signal. NVIDIA's driver, used by contexts on a GPU alone, reads
+// variables and keeps state of its own; what it cannot recover from is DEVICE_LOST, and contexts on
+// the CPU live on.
 #ifndef DSV3_H
 #define DSV3_H
 
@@ -186,10 +188,12 @@ enum { DSV3_DEVICE_CPU = 0, DSV3_DEVICE_CUDA = 1 };
 
 typedef struct dsv3_device {
   uint32_t struct_size;
-  int32_t kind;        // DSV3_DEVICE_*
-  int32_t ordinal;     // which one of its kind; the CPU is 0
-  uint32_t reserved;   // 0
-  uint64_t bytes_max;  // ceiling on the memory taken there, mapped files not counted; 0 = none
+  int32_t kind;       // DSV3_DEVICE_*
+  int32_t ordinal;    // which one of its kind; the CPU is 0
+  uint32_t reserved;  // 0
+  // Ceiling on the memory taken there; 0 = none. Mapped files, and what the driver of a GPU takes
+  // for itself, are not counted.
+  uint64_t bytes_max;
 } dsv3_device;
 
 enum { DSV3_WEIGHTS_MAP = 0, DSV3_WEIGHTS_COPY = 1 };
@@ -216,22 +220,28 @@ typedef struct dsv3_context_options {
   // Ceilings on each JSON text (also safetensors headers) and on the number of tensors; 0 = ours.
   uint64_t json_bytes_max;
   uint64_t tensors_max;
-  const dsv3_device* devices;  // [device_count]; none = the CPU without a ceiling; several (later)
+  // [device_count]; none = the CPU without a ceiling; several (later). CUDA needs compute
+  // capability 8.0 and a driver for CUDA 13: else the first plan or load is UNSUPPORTED, saying
+  // why.
+  const dsv3_device* devices;
   uint64_t device_count;
-  int32_t cpu_level;         // the best instruction set to use
-  int32_t activation_quant;  // (later)
+  int32_t cpu_level;  // the best instruction set to use
+  // What FP8 weights are multiplied with: NONE, activations as they are; 1X128, quantised to FP8 by
+  // 128 columns as in training (on GPUs of compute capability 8.9 and up; faster on Hopper).
+  int32_t activation_quant;
   uint32_t sequences_max;    // that exist at once; 0 = 16
   uint32_t step_tokens_max;  // rows of one pass: more is faster for prompts, takes memory; 0 = 256
   // Room of the cache for all sequences together, in tokens or in bytes, in whole pages of 64
   // tokens. Both 0 = 8192 tokens, or the model's context length if that is less.
   uint64_t cache_tokens;
   uint64_t cache_bytes;
-  int32_t cache_dtype;   // AUTO: as the model computes; others (later) unless that is the same
+  int32_t
+      cache_dtype;  // AUTO: as the model computes; F8_E4M3 for models in BF16: 656 bytes for 1152
   int32_t out_of_pages;  // PREEMPT the youngest sequence and recompute it later, or end it by LIMIT
   int32_t speculation;   // AUTO (OFF yet), OFF, or a number of draft tokens (later)
   int32_t determinism;   // STRICT: see dsv3_step. FAST may give it up for speed (STRICT yet)
-  uint64_t host_expert_bytes;  // (later), as all down to comm_id_bytes
-  int32_t gpu_priority;
+  uint64_t host_expert_bytes;  // (later), as all down to comm_id_bytes but gpu_priority
+  int32_t gpu_priority;        // 1: its work goes before that of other streams of the GPU
   uint32_t gpu_sm_percent;
   uint32_t world;  // number of ranks; 0 and 1 = alone
   uint32_t rank;
@@ -263,17 +273,19 @@ typedef struct dsv3_plan {
   uint32_t struct_size;
   int32_t fits;  // 0: over the ceiling; a load, or one of the sequences after it, answers LIMIT
   uint64_t weights_mapped_bytes;  // used in place, in the system's page cache
-  uint64_t weights_copied_bytes;
+  uint64_t weights_copied_bytes;  // into own memory, or the GPU's
   uint64_t cache_bytes;
   uint64_t workspace_bytes;  // activations and scratch of one pass, and the tables of the sequences
-  uint64_t overhead_bytes;   // estimate of what comes from malloc: threads, tokenizer, bookkeeping
-  uint64_t total_bytes;      // copied + cache + workspace: what counts against the ceiling
-  uint64_t ceiling_bytes;    // 0 = none
+  // Estimate of what comes from malloc: threads, tokenizer, bookkeeping. On a GPU also what its
+  // driver takes for itself, as measured.
+  uint64_t overhead_bytes;
+  uint64_t total_bytes;    // copied + cache + workspace: what counts against the ceiling
+  uint64_t ceiling_bytes;  // 0 = none
   uint64_t cache_tokens;
 } dsv3_plan;
 
-// Answers what dsv3_context_load will take; reads no weights and keeps nothing. Once loaded: what
-// it took. Codes of dsv3_context_load. [STEP, 0.1]
+// Answers what dsv3_context_load will take; reads no weights and keeps nothing (a driver that was
+// started stays). Once loaded: what it took. Codes of dsv3_context_load. [STEP, 0.1]
 DSV3_API dsv3_status dsv3_context_plan(dsv3_context* context, dsv3_plan* out_plan);
 
 // Loads the model, about budget_us microseconds of it (0 = all); *out_done is 1 when the context is
@@ -286,7 +298,7 @@ DSV3_API dsv3_status dsv3_context_load(dsv3_context* context, uint64_t budget_us
 
 // Replaces the threads of a loaded context; tokens do not depend on them. NULL = one per processor.
 // LIMIT for more than it was loaded with. If the new ones cannot start it goes on with the old
-// ones. [STEP, 0.1]
+// ones. A context on a GPU has no threads: nothing changes. [STEP, 0.1]
 DSV3_API dsv3_status dsv3_context_set_threads(dsv3_context* context, const dsv3_threads* threads);
 
 // Copies the message of the last failed call that named `sequence`, or why its last generation
@@ -302,7 +314,7 @@ typedef struct dsv3_info {
   uint32_t struct_size;
   int32_t state;        // DSV3_CONTEXT_*
   const char* family;   // "deepseek_v3" or "kimi_k2"
-  const char* device;   // "cpu avx512-bf16"
+  const char* device;   // "cpu avx512-bf16", "cuda 0: NVIDIA H100 80GB HBM3"
   const char* chat;     // its chat format; NULL: none that we know, chat calls are UNSUPPORTED
   int32_t has_text;     // 0: tokens and logits only; text calls are UNSUPPORTED naming the file
   int32_t bos_token;    // -1 = none
@@ -315,7 +327,7 @@ typedef struct dsv3_info {
   uint32_t context_tokens;  // the longest sequence: of the model, or of the cache if that is less
   uint32_t sequences_max;
   uint32_t step_tokens_max;
-  uint32_t threads;
+  uint32_t threads;  // 0 on a GPU
   uint64_t cache_tokens;
   int32_t cache_dtype;  // DSV3_DTYPE_*
   int32_t speculation;  // draft tokens, 0 = off

@@ -34,4 +34,4 @@
 #define DSV3_BUILD_TEXT                                                                            \
   "dsv3 " DSV3_TEXT_OF(DSV3_VERSION_MAJOR) "." DSV3_TEXT_OF(DSV3_VERSION_MINOR) "." DSV3_TEXT_OF(  \
       DSV3_VERSION_PATCH) ", " DSV3_BUILD_SYSTEM " " DSV3_BUILD_PROCESSOR ", " DSV3_BUILD_COMPILER \
-                          ", devices: cpu"
+                          ", devices: cpu, "

@@ -23,7 +23,10 @@ void accept_options(dsv3_context& context, const dsv3_context_options& given) {
   const auto options = read_struct(&given, "dsv3_context_options");
   context.hooks.take(options);
   parse_context_options(options, &context.options);
-  context.allocator.emplace(context.hooks.allocator_hook(), context.options.ceiling_bytes);
+  // A GPU's ceiling is about the GPU's memory.
+  const bool is_cuda = context.options.device == DSV3_DEVICE_CUDA;
+  context.allocator.emplace(context.hooks.allocator_hook(),
+                            is_cuda ? 0 : context.options.ceiling_bytes);
   context.log.emplace(context.hooks.log_sink());
 }
 
@@ -61,7 +64,7 @@ void report(dsv3_context& context) {
 void publish(dsv3_context& context) {
   context.model = context.loading->take();
   context.loading.reset();
-  context.thread_count = context.model->machine->pool->workers();
+  context.thread_count = context.model->machine->workers();
   context.engine.store(context.model->engine.get(), std::memory_order_release);
   context.state = DSV3_CONTEXT_READY;  // last: who reads it finds the engine
 }
@@ -105,6 +108,7 @@ void copy_text(const std::string& message, char* buffer, uint64_t capacity) {
 }
 
 int32_t dtype_to_abi(DType dtype) {
+  if (dtype == DType::kF8E4M3) return DSV3_DTYPE_F8_E4M3;
   return dtype == DType::kF32 ? DSV3_DTYPE_F32 : DSV3_DTYPE_BF16;
 }
 
@@ -144,7 +148,10 @@ dsv3_stats collect_stats(dsv3_context& context, Engine* engine) {
   out.struct_size = sizeof(out);
   out.load_bytes_done = context.load_bytes_done;
   out.load_bytes_total = context.load_bytes_total;
-  if (context.allocator.has_value()) {
+  if (engine != nullptr) {
+    out.memory_bytes = context.model->machine->memory().bytes_held();
+    out.memory_bytes_peak = context.model->machine->memory().bytes_peak();
+  } else if (context.allocator.has_value()) {
     out.memory_bytes = context.allocator->bytes_held();
     out.memory_bytes_peak = context.allocator->bytes_peak();
   }
@@ -194,14 +201,14 @@ void set_threads(dsv3_context& context, const dsv3_threads* given) {
   hooks.replace_threads(threads);
   try {
     if (given != nullptr) check_threads(threads);
-    rebuild_threads(*context.model->machine, thread_pool_options(hooks));
+    context.model->machine->rebuild_threads(thread_pool_options(hooks));
   } catch (...) {
     hooks.restore_old_threads();
     hooks.release_old_threads();
     throw;
   }
   hooks.release_old_threads();
-  context.thread_count = context.model->machine->pool->workers();
+  context.thread_count = context.model->machine->workers();
 }
 
 }  // namespace
@@ -224,6 +231,7 @@ dsv3_context::~dsv3_context() {
   const uint64_t host_fp = dsv3::fp_env_read();
   {
     const dsv3::FpEnvScope fp_env;
+    const dsv3::HostGpuScope host_gpu(options.device == DSV3_DEVICE_CUDA);
     hooks.set_host_fp(host_fp);
     loading.reset();
     model.reset();
@@ -299,7 +307,7 @@ dsv3_status dsv3_context_plan(dsv3_context* context, dsv3_plan* out_plan) {
     }
     const dsv3::LoadedModel& model = *context->model->model;
     dsv3::write_struct(dsv3::plan_to_abi(model.plan, model.limits, context->options.ceiling_bytes,
-                                         context->model->machine->workers_max),
+                                         *context->model->machine),
                        out_plan);
   });
 }

@@ -5,6 +5,7 @@
 
 #include "api/context.h"
 #include "base/fp_env.h"
+#include "cuda/cuda_machine.h"
 
 namespace dsv3 {
 
@@ -153,7 +154,10 @@ dsv3_status run_call_ref(dsv3_context* context, const Call& call, void (*body)(v
   Status status = Status::kOk;
   {
     const HostHooks::CallFp call_fp(context->hooks, is_step, fp_env.host());
-    status = run_body(*context, call, body, data);
+    {
+      const HostGpuScope host_gpu(context->options.device == DSV3_DEVICE_CUDA);
+      status = run_body(*context, call, body, data);
+    }
     // Inside the gate: also for these callbacks the call is running.
     deliver(*context, is_step, fp_env.host());
   }

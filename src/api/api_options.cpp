@@ -113,16 +113,16 @@ void parse_devices(const dsv3_context_options& options, ContextOptions* out) {
       read_struct<dsv3_device>(options.devices, options.devices->struct_size, "dsv3_device");
   want_zero("devices[0].reserved", device.reserved);
   want_range("devices[0].kind", device.kind, DSV3_DEVICE_CPU, DSV3_DEVICE_CUDA);
-  if (device.kind != DSV3_DEVICE_CPU) {
-    fail_unsupported("devices[0].kind", device.kind, "DSV3_DEVICE_CPU (0)");
-  }
-  if (device.ordinal != 0) {
+  if (device.kind == DSV3_DEVICE_CPU && device.ordinal != 0) {
     fail(Status::kInvalidArgument, "devices[0].ordinal is ", device.ordinal,
          ", wanted 0 for the CPU");
   }
+  want_range("devices[0].ordinal", device.ordinal, 0, INT32_MAX);
   if (options.device_count > 1) {
     fail_unsupported("device_count", static_cast<int64_t>(options.device_count), "1");
   }
+  out->device = device.kind;
+  out->device_ordinal = device.ordinal;
   out->ceiling_bytes = device.bytes_max;
 }
 
@@ -161,17 +161,14 @@ void parse_numerics(const dsv3_context_options& options, ContextOptions* out) {
     fail_unsupported("weight_dtype", options.weight_dtype, "DSV3_DTYPE_AUTO (0)");
   }
   want_range("cache_dtype", options.cache_dtype, DSV3_DTYPE_AUTO, DSV3_DTYPE_F8_E4M3);
-  if (options.cache_dtype == DSV3_DTYPE_F8_E4M3) {
-    fail_unsupported("cache_dtype", options.cache_dtype, "AUTO (0), BF16 (1) and F32 (2)");
-  }
-  if (options.cache_dtype == DSV3_DTYPE_BF16) out->cache_dtype = DType::kBF16;
-  if (options.cache_dtype == DSV3_DTYPE_F32) out->cache_dtype = DType::kF32;
+  if (options.cache_dtype == DSV3_DTYPE_BF16) out->model.sizes.cache_dtype = DType::kBF16;
+  if (options.cache_dtype == DSV3_DTYPE_F32) out->model.sizes.cache_dtype = DType::kF32;
+  if (options.cache_dtype == DSV3_DTYPE_F8_E4M3) out->model.sizes.cache_dtype = DType::kF8E4M3;
   want_range("activation_quant", options.activation_quant, DSV3_ACTIVATION_QUANT_NONE,
              DSV3_ACTIVATION_QUANT_1X128);
-  if (options.activation_quant != DSV3_ACTIVATION_QUANT_NONE) {
-    fail_unsupported("activation_quant", options.activation_quant,
-                     "DSV3_ACTIVATION_QUANT_NONE (0)");
-  }
+  out->activation_quant = static_cast<ActivationQuant>(options.activation_quant);
+  want_range("gpu_priority", options.gpu_priority, 0, 1);
+  out->gpu_high_priority = options.gpu_priority == 1;
   want_range("speculation", options.speculation, DSV3_SPECULATION_OFF, INT32_MAX);
   if (options.speculation > 0) {
     fail_unsupported("speculation", options.speculation, "AUTO (0) and OFF (-1)");
@@ -184,7 +181,6 @@ void parse_numerics(const dsv3_context_options& options, ContextOptions* out) {
 
 void parse_later(const dsv3_context_options& options) {
   want_zero("host_expert_bytes", options.host_expert_bytes);
-  want_zero("gpu_priority", static_cast<uint32_t>(options.gpu_priority));
   want_zero("gpu_sm_percent", options.gpu_sm_percent);
   if (options.world > 1) fail_unsupported("world", options.world, "0 and 1 (one rank)");
   want_zero("rank", options.rank);

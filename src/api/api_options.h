@@ -23,9 +23,12 @@ struct ContextOptions {
   std::vector<std::string> file_names;   // kMemory
   std::vector<MemoryFile> memory_files;  // names point into file_names
   ModelOptions model;
-  uint64_t json_bytes_max = 0;       // 0 = each reader's own
-  std::optional<DType> cache_dtype;  // what the caller insists on
-  uint64_t ceiling_bytes = 0;        // 0 = none
+  uint64_t json_bytes_max = 0;  // 0 = each reader's own
+  int32_t device = DSV3_DEVICE_CPU;
+  int device_ordinal = 0;
+  uint64_t ceiling_bytes = 0;  // of the device's memory; 0 = none
+  bool gpu_high_priority = false;
+  ActivationQuant activation_quant = ActivationQuant::kNone;
   CpuLevel cpu_level = CpuLevel::kScalar;
   OutOfPagesPolicy out_of_pages = OutOfPagesPolicy::kPreempt;
 };

@@ -21,15 +21,15 @@ namespace {
 // Workers may look for work briefly while such a scope lives.
 class ComputeScope {
  public:
-  explicit ComputeScope(dsv3_context& context) : pool_(*context.model->machine->pool) {
-    pool_.enter();
+  explicit ComputeScope(dsv3_context& context) : machine_(*context.model->machine) {
+    machine_.enter();
   }
-  ~ComputeScope() { pool_.leave(); }
+  ~ComputeScope() { machine_.leave(); }
   ComputeScope(const ComputeScope&) = delete;
   ComputeScope& operator=(const ComputeScope&) = delete;
 
  private:
-  ThreadPool& pool_;
+  Machine& machine_;
 };
 
 dsv3_generate_options default_generate_options() {

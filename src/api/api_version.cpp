@@ -1,10 +1,28 @@
 // Which library is this?
+#include <cstdio>
+
 #include "api/api_build.h"
+#include "cuda/cuda_machine.h"
 #include "dsv3.h"
+
+namespace {
+
+// Which CUDA is behind the door of src/cuda is known to the linker only.
+struct BuildText {
+  BuildText() noexcept {
+    std::snprintf(text, sizeof(text), "%s%s", DSV3_BUILD_TEXT, dsv3::cuda_build_text());
+  }
+  char text[256] = {};
+};
+
+}  // namespace
 
 int32_t dsv3_version(void) { return DSV3_VERSION; }
 
-const char* dsv3_build_info(void) { return DSV3_BUILD_TEXT; }
+const char* dsv3_build_info(void) {
+  static const BuildText build;
+  return build.text;
+}
 
 const char* dsv3_status_name(dsv3_status status) {
   switch (status) {

@@ -8,10 +8,8 @@
 namespace dsv3 {
 namespace {
 
-// What malloc gives, roughly: the tokenizer's tables and the tensors' names; and each thread's
-// stack.
+// What malloc gives, roughly: the tokenizer's tables and the tensors' names.
 constexpr uint64_t kOverheadBytes = 8u << 20;
-constexpr uint64_t kThreadBytes = 64u << 10;
 
 std::unique_ptr<FileSource> make_source(const LoadParts& parts) {
   const ContextOptions& options = parts.options;
@@ -26,10 +24,10 @@ std::unique_ptr<FileSource> make_source(const LoadParts& parts) {
   return std::make_unique<FolderSource>(options.model_path, options.follow_links);
 }
 
-std::unique_ptr<ModelLoader> make_loader(const LoadParts& parts, CpuMachine& machine) {
+std::unique_ptr<ModelLoader> make_loader(const LoadParts& parts, Machine& machine) {
   return std::make_unique<ModelLoader>(
       make_source(parts), parts.options.model,
-      ModelLoader::Parts{.device = machine.device, .ops = *machine.ops, .clock = parts.clock});
+      ModelLoader::Parts{.device = machine.device(), .ops = machine.ops(), .clock = parts.clock});
 }
 
 SamplingDefaults sampling_defaults(const GenerationDefaults& file) {
@@ -43,24 +41,12 @@ SamplingDefaults sampling_defaults(const GenerationDefaults& file) {
   return out;
 }
 
-void check_cache_dtype(const std::optional<DType>& wanted, DType found) {
-  if (!wanted.has_value() || *wanted == found) return;
-  fail(Status::kUnsupported, "cache_dtype is ", dtype_name(*wanted), ", this model computes in ",
-       dtype_name(found), " and its cache is the same");
-}
-
 }  // namespace
-
-CpuMachine::CpuMachine(const LoadParts& parts, const ThreadPoolOptions& threads)
-    : device(parts.allocator) {
-  pool.emplace(threads);
-  workers_max = pool->workers();
-  ops = make_cpu_ops(*pool, parts.allocator, parts.options.cpu_level);
-}
 
 LoadingModel::LoadingModel(const LoadParts& parts)
     : parts_(parts), running_(std::make_unique<RunningModel>()) {
-  running_->machine = std::make_unique<CpuMachine>(parts, thread_pool_options(parts.hooks));
+  running_->machine =
+      std::make_unique<Machine>(parts.options, parts.allocator, thread_pool_options(parts.hooks));
   loader_ = make_loader(parts, *running_->machine);
 }
 
@@ -69,7 +55,6 @@ bool LoadingModel::step() {
   if (!has_weights_) {
     if (!loader_->step(kOnePieceUs)) return false;
     running_->model = loader_->take();
-    check_cache_dtype(parts_.options.cache_dtype, running_->model->cache_dtype);
     has_weights_ = true;
     return false;
   }
@@ -124,7 +109,9 @@ void LoadingModel::start_engine() {
         std::min(static_cast<uint32_t>(running.tokenizer->vocab_size()), model.limits.vocab);
   }
   running.sampling = sampling_defaults(model.defaults);
-  running.device_text = str("cpu ", cpu_level_name(parts_.options.cpu_level));
+  running.device_text = running.machine->is_cuda()
+                            ? running.machine->device().description()
+                            : str("cpu ", cpu_level_name(parts_.options.cpu_level));
   running.engine = std::make_unique<Engine>(EngineParts{.model = *model.transformer,
                                                         .tokenizer = running.tokenizer.get(),
                                                         .clock = parts_.clock,
@@ -133,7 +120,7 @@ void LoadingModel::start_engine() {
   parts_.log.info("loaded ", model.checkpoint->description(), ": ", model.config.layers,
                   " layers, vocabulary ", model.config.vocab, ", ", model.plan.weights_mapped,
                   " bytes of weights mapped, ", model.plan.own(), " bytes taken, ",
-                  running.machine->ops->description());
+                  running.machine->ops().description());
 }
 
 dsv3_plan plan_load(const LoadParts& parts) {
@@ -142,22 +129,24 @@ dsv3_plan plan_load(const LoadParts& parts) {
   ThreadPoolOptions paper;
   paper.host.run = [](void*, uint32_t, void (*)(void*, uint32_t, uint32_t), void*) {};
   paper.host.workers_max = wanted.host.run != nullptr ? wanted.host.workers_max : wanted.threads;
-  CpuMachine machine(parts, paper);
+  Machine machine(parts.options, parts.allocator, paper);
   const std::unique_ptr<ModelLoader> loader = make_loader(parts, machine);
   const MemoryPlan plan = loader->plan();
-  return plan_to_abi(plan, loader->limits(), parts.options.ceiling_bytes, machine.workers_max);
+  return plan_to_abi(plan, loader->limits(), parts.options.ceiling_bytes, machine);
 }
 
 dsv3_plan plan_to_abi(const MemoryPlan& plan, const PassLimits& limits, uint64_t ceiling_bytes,
-                      uint32_t workers) {
-  const uint64_t sequences = limits.slots * Engine::sequence_bytes(limits);
+                      const Machine& machine) {
+  // Tables of sequences are host memory: on a GPU they are no part of what its ceiling counts.
+  const uint64_t tables = limits.slots * Engine::sequence_bytes(limits);
+  const uint64_t sequences = machine.is_cuda() ? 0 : tables;
   dsv3_plan out{};
   out.struct_size = sizeof(out);
   out.weights_mapped_bytes = plan.weights_mapped;
   out.weights_copied_bytes = plan.weights_copied;
   out.cache_bytes = plan.cache;
   out.workspace_bytes = plan.activations + plan.scratch + sequences;
-  out.overhead_bytes = kOverheadBytes + workers * kThreadBytes;
+  out.overhead_bytes = kOverheadBytes + machine.overhead_bytes() + plan.host + (tables - sequences);
   out.total_bytes = plan.own() + sequences;
   out.ceiling_bytes = ceiling_bytes;
   out.cache_tokens = uint64_t{limits.page_count} * kPageTokens;
@@ -173,17 +162,6 @@ ThreadPoolOptions thread_pool_options(HostHooks& hooks) {
   out.affinity_mask = threads.affinity_mask;
   out.host = hooks.parallel_for();
   return out;
-}
-
-void rebuild_threads(CpuMachine& machine, const ThreadPoolOptions& wanted) {
-  const uint32_t workers = wanted.host.run != nullptr ? wanted.host.workers_max : wanted.threads;
-  if (workers > machine.workers_max) {
-    fail(Status::kLimit, "threads: found ", workers, ", wanted at most the ", machine.workers_max,
-         " that the model was loaded with: its scratch memory is made for these");
-  }
-  // Made before the old ones go: then nothing can fail any more.
-  ThreadPool fresh(wanted);
-  machine.pool->swap(fresh);
 }
 
 }  // namespace dsv3

@@ -1,4 +1,4 @@
-// From options to a running engine: the only place that names devices and assembles the rooms.
+// From options to a running engine: the place that assembles the rooms.
 #pragma once
 
 #include <cstdint>
@@ -9,11 +9,10 @@
 #include "api/api_events.h"
 #include "api/api_options.h"
 #include "api/host_hooks.h"
+#include "api/machine.h"
 #include "base/thread_pool.h"
-#include "cpu/cpu_device.h"
 #include "engine/engine.h"
 #include "model/loader.h"
-#include "ops/ops.h"
 #include "text/chat.h"
 #include "text/tokenizer.h"
 
@@ -28,20 +27,9 @@ struct LoadParts {
   Log& log;
 };
 
-// The CPU as a computer: memory, threads, operations. Stays where it is.
-struct CpuMachine {
-  CpuMachine(const LoadParts& parts, const ThreadPoolOptions& threads);
-
-  CpuDevice device;
-  // Rebuilt in place by set_threads: ops keep a reference to it.
-  std::optional<ThreadPool> pool;
-  uint32_t workers_max = 0;  // that ops have scratch memory for
-  std::unique_ptr<Ops> ops;
-};
-
 // A loaded model with its engine. Members in order of dependence.
 struct RunningModel {
-  std::unique_ptr<CpuMachine> machine;
+  std::unique_ptr<Machine> machine;
   std::unique_ptr<LoadedModel> model;
   std::unique_ptr<Tokenizer> tokenizer;  // null: token mode
   std::string no_text_reason;            // then
@@ -75,11 +63,8 @@ class LoadingModel {
 // What a load would take; opens the files, starts no thread.
 dsv3_plan plan_load(const LoadParts& parts);
 dsv3_plan plan_to_abi(const MemoryPlan& plan, const PassLimits& limits, uint64_t ceiling_bytes,
-                      uint32_t workers);
+                      const Machine& machine);
 
 // How many threads, and whose.
 ThreadPoolOptions thread_pool_options(HostHooks& hooks);
-// New threads in the pool. On failure the old ones go on.
-void rebuild_threads(CpuMachine& machine, const ThreadPoolOptions& wanted);
-
 }  // namespace dsv3

@@ -8,6 +8,7 @@
 #include <limits>
 
 #include "cpu/cpu_checks.h"
+#include "cpu/cpu_latents.h"
 #include "cpu/cpu_ops_impl.h"
 
 namespace dsv3 {
@@ -34,12 +35,6 @@ void rotate(float* x, uint32_t pairs, const float* cosines, const float* sines) 
     pair[0] = even * cosines[i] - odd * sines[i];
     pair[1] = even * sines[i] + odd * cosines[i];
   }
-}
-
-std::byte* cache_row(const LatentPages& pages, int32_t page, uint32_t slot) {
-  const uint64_t offset =
-      static_cast<uint64_t>(page) * pages.page_stride + uint64_t{slot} * pages.width;
-  return static_cast<std::byte*>(pages.data) + offset * (dtype_bits(pages.dtype) / 8);
 }
 
 const BatchSpan& span_of(const Batch& batch, uint32_t row) {
@@ -110,8 +105,8 @@ void CpuOps::do_mla_append(const MlaAppendArgs& args) {
     rotate(values + rank, pairs, cosines, sines);
     const BatchSpan& span = span_of(batch, row);
     const uint32_t position = span.position_begin + (row - span.row_begin);
-    panel.store(values, args.pages.dtype, args.z.cols,
-                cache_row(args.pages, span.pages[position / kPageTokens], position % kPageTokens));
+    store_latent(panel, args.pages, shape, span.pages[position / kPageTokens],
+                 position % kPageTokens, values);
   });
 }
 
@@ -173,14 +168,15 @@ namespace {
 void expand_page(const AttendTask& task, int32_t page, uint32_t keys, const Panel& panel) {
   const MlaAttendArgs& args = task.args;
   const MlaShape& shape = args.shape;
-  const DType act = args.pages.dtype;
-  const uint64_t element = dtype_bits(act) / 8;
+  const LatentRows latents = latent_rows(panel, args.pages, shape, page, keys);
+  const DType act = latents.dtype;
+  const uint64_t element = latents.element_bytes();
   const uint64_t key_width = uint64_t{shape.nope_dim} + shape.rope_dim;
   const uint32_t first = task.head_begin * (shape.nope_dim + shape.value_dim);
   for (uint32_t k = 0; k < keys; k += kRowBlock) {
     PanelRows rows;
     rows.count = std::min(kRowBlock, keys - k);
-    for (uint32_t i = 0; i < rows.count; ++i) rows.rows[i] = cache_row(args.pages, page, k + i);
+    for (uint32_t i = 0; i < rows.count; ++i) rows.rows[i] = latents.at(k + i);
     panel.prepare(rows, act, shape.latent_rank, row_format(args.kv_b.dtype));
     float tile[kRowBlock * kOutBlock];
     for (uint32_t o = 0; o < shape.nope_dim; o += kOutBlock) {
@@ -198,8 +194,7 @@ void expand_page(const AttendTask& task, int32_t page, uint32_t keys, const Pane
   }
   for (uint32_t k = 0; k < keys; ++k) {
     std::memcpy(panel.scratch.keys + (k * key_width + shape.nope_dim) * element,
-                cache_row(args.pages, page, k) + shape.latent_rank * element,
-                shape.rope_dim * element);
+                latents.at(k, shape.latent_rank), shape.rope_dim * element);
   }
 }
 
@@ -223,7 +218,7 @@ void attend_page(const AttendTask& task, uint32_t page_begin, uint32_t keys, uin
     rows.rows[i] = row_at(args.q, uint64_t{task.span.row_begin} + task.row_begin + begin + i,
                           uint64_t{task.head_begin} * key_width);
   }
-  const RowFormat format = row_format(args.pages.dtype);
+  const RowFormat format = row_format(args.q.dtype);
   panel.prepare(rows, args.q.dtype, key_width, format);
   panel.multiply({.data = panel.scratch.keys,
                   .stride = key_width,

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "cpu/cpu_attention.h"
+#include "cpu/cpu_latents.h"
 #include "cpu/cpu_ops_impl.h"
 
 namespace dsv3 {
@@ -81,22 +82,21 @@ void CpuOps::attend_absorbed(const AttendTask& task, const Panel& panel) const {
     states[h] = {maxima + h, sums + h, scratch.latent_sum + uint64_t{h} * rank, rank};
     states[h].clear();
   }
-  const RowFormat format = row_format(args.pages.dtype);
-  const uint64_t page_bytes = args.pages.page_stride * (dtype_bits(args.pages.dtype) / 8);
   const uint32_t end = task.span.position_begin + task.row_begin + 1;
   for (uint32_t begin = 0; begin < end; begin += kPageTokens) {
-    const auto page = static_cast<uint64_t>(task.span.pages[begin / kPageTokens]);
-    const auto* latents = static_cast<const std::byte*>(args.pages.data) + page * page_bytes;
     const uint32_t keys = std::min(kPageTokens, end - begin);
-    panel.multiply({.data = latents,
-                    .stride = args.pages.width,
+    const LatentRows latents =
+        latent_rows(panel, args.pages, args.shape, task.span.pages[begin / kPageTokens], keys);
+    const RowFormat format = row_format(latents.dtype);
+    panel.multiply({.data = latents.data,
+                    .stride = latents.stride,
                     .format = format,
                     .rows = keys,
                     .cols = args.pages.width},
                    queries, scratch.scores, kPageTokens);
     for (uint32_t h = 0; h < task.head_count; ++h) {
       fold_page(kernels_, scratch.scores + size_t{h} * kPageTokens, keys, args.scale,
-                {.data = latents, .format = format, .stride = args.pages.width}, states[h]);
+                {.data = latents.data, .format = format, .stride = latents.stride}, states[h]);
     }
   }
   for (uint32_t h = 0; h < task.head_count; ++h) {

@@ -11,7 +11,7 @@ void check_limit(const char* op, const char* limit, uint64_t found, uint64_t max
 // Each id in [0, end).
 void check_ids(const char* op, const char* argument, const int32_t* ids, uint64_t count,
                uint64_t end);
-// Spans cover the rows in order, and every page they need exists.
+// Every page that the spans need exists.
 void check_spans(const char* op, const Batch& batch, const LatentPages& pages);
 // Tokens of history and biases lie in the vocabulary, top_logprobs in its bound.
 void check_sample_row(const SampleRow& row, uint32_t vocab);

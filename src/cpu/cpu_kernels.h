@@ -31,11 +31,14 @@ struct WeightRows {
 };
 
 // y[r * y_stride + o] = sum over k of x[r][k] * weight[o][k].
-// F8 formats: the sum of each 128 columns times its block's scale.
+// F8 formats: the sum of each 128 columns times its block's scale, or, for rows quantised 1x128,
+// times the product of that scale and the row's.
 struct PanelArgs {
   WeightRows weight;               // [outs, cols]
   const void* const* x = nullptr;  // [x_rows] pointers to rows of `cols` elements
   uint32_t x_rows = 0;
+  const float* x_scales = nullptr;  // [x_rows, ceil(cols/128)]; quantised rows only
+  uint64_t x_scale_stride = 0;
   float* y = nullptr;
   uint64_t y_stride = 0;
 };
@@ -48,6 +51,10 @@ struct CpuKernels {
   // By RowFormat of the weight; the rows of x are F32, or BF16. Null: convert x to F32 first.
   PanelFn panel_f32[kRowFormatCount] = {};
   PanelFn panel_bf16[kRowFormatCount] = {};
+  // The same for rows quantised 1x128, given as the values of their codes in code_dtype (BF16 holds
+  // them exactly). F8 formats only.
+  PanelFn panel_codes[kRowFormatCount] = {};
+  DType code_dtype = DType::kF32;
 
   // dst[i] = src[i], exactly; F8 without scales. By RowFormat.
   void (*to_f32[kPlainFormatCount])(const void* src, uint32_t count, float* dst) = {};
@@ -55,12 +62,15 @@ struct CpuKernels {
   void (*to_bf16)(const float* src, uint32_t count, uint16_t* dst) = nullptr;
   // Exact, subnormals become normal numbers.
   void (*f8_to_bf16)(const uint8_t* src, uint32_t count, uint16_t* dst) = nullptr;
+  // out[i] = the e4m3 value nearest to x[i] / scale, as e4m3_from_float; NaN stays. May alias.
+  void (*to_e4m3)(const float* x, uint32_t count, float scale, float* out) = nullptr;
 
   // acc[i] += coef[j] * rows[j * stride + i], j ascending. By RowFormat, F8 without scales.
   void (*weighted_sum[kPlainFormatCount])(const float* coef, uint32_t row_count, const void* rows,
                                           uint64_t stride, uint32_t count, float* acc) = {};
 
-  float (*max)(const float* x, uint32_t count) = nullptr;  // count >= 1; NaN may be passed over
+  float (*max)(const float* x, uint32_t count) = nullptr;      // count >= 1; NaN may be passed over
+  float (*max_abs)(const float* x, uint32_t count) = nullptr;  // 0 for none; NaN is passed over
   float (*sum_squares)(const float* x, uint32_t count) = nullptr;
   // x[i] = exp(x[i] - shift); returns the sum.
   float (*exp_sum)(float* x, uint32_t count, float shift) = nullptr;

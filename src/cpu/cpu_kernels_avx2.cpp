@@ -36,9 +36,13 @@ struct Avx2 {
   static void store(float* p, F x) { _mm256_storeu_ps(p, x); }
   static void store_n(float* p, F x, uint32_t n) { _mm256_maskstore_ps(p, lane_mask(n), x); }
   static F add(F a, F b) { return _mm256_add_ps(a, b); }
+  static F sub(F a, F b) { return _mm256_sub_ps(a, b); }
   static F mul(F a, F b) { return _mm256_mul_ps(a, b); }
   static F div(F a, F b) { return _mm256_div_ps(a, b); }
+  static F min(F a, F b) { return _mm256_min_ps(a, b); }
   static F max(F a, F b) { return _mm256_max_ps(a, b); }
+  static F abs(F x) { return _mm256_andnot_ps(_mm256_set1_ps(-0.0f), x); }
+  static F binade(F x) { return _mm256_and_ps(x, _mm256_set1_ps(__builtin_inff())); }
   static F fma(F a, F b, F c) { return _mm256_fmadd_ps(a, b, c); }
 
   static __m128 halves(F x) {
@@ -205,11 +209,14 @@ constexpr CpuKernels make_table() {
   CpuKernels table{
       .level = CpuLevel::kAvx2,
       .name = "avx2",
-      .panel_f32 = {panel_vector<Avx2, DotF32<Avx2, LoadBF16>, false>,
-                    panel_vector<Avx2, DotF32<Avx2, LoadF16>, false>,
-                    panel_vector<Avx2, DotF32<Avx2, LoadF32>, false>,
-                    panel_vector<Avx2, DotF32<Avx2, LoadF8>, true>,
-                    panel_vector<Avx2, DotF32<Avx2, LoadBF16>, true>},
+      .panel_f32 = {panel_vector<Avx2, DotF32<Avx2, LoadBF16>, Scales::kNone>,
+                    panel_vector<Avx2, DotF32<Avx2, LoadF16>, Scales::kNone>,
+                    panel_vector<Avx2, DotF32<Avx2, LoadF32>, Scales::kNone>,
+                    panel_vector<Avx2, DotF32<Avx2, LoadF8>, Scales::kOfWeight>,
+                    panel_vector<Avx2, DotF32<Avx2, LoadBF16>, Scales::kOfWeight>},
+      .panel_codes = {nullptr, nullptr, nullptr,
+                      panel_vector<Avx2, DotF32<Avx2, LoadF8>, Scales::kOfBoth>,
+                      panel_vector<Avx2, DotF32<Avx2, LoadBF16>, Scales::kOfBoth>},
       .to_f32 = {to_f32_vector<Avx2, LoadBF16>, to_f32_vector<Avx2, LoadF16>,
                  to_f32_vector<Avx2, LoadF32>, to_f32_vector<Avx2, LoadF8>},
       .to_bf16 = to_bf16,

@@ -41,9 +41,13 @@ struct Avx512 {
   static void store(float* p, F x) { _mm512_storeu_ps(p, x); }
   static void store_n(float* p, F x, uint32_t n) { _mm512_mask_storeu_ps(p, first16(n), x); }
   static F add(F a, F b) { return _mm512_add_ps(a, b); }
+  static F sub(F a, F b) { return _mm512_sub_ps(a, b); }
   static F mul(F a, F b) { return _mm512_mul_ps(a, b); }
   static F div(F a, F b) { return _mm512_div_ps(a, b); }
+  static F min(F a, F b) { return _mm512_min_ps(a, b); }
   static F max(F a, F b) { return _mm512_max_ps(a, b); }
+  static F abs(F x) { return _mm512_abs_ps(x); }
+  static F binade(F x) { return _mm512_and_ps(x, _mm512_set1_ps(__builtin_inff())); }
   static F fma(F a, F b, F c) { return _mm512_fmadd_ps(a, b, c); }
 
   static __m128 quarters(F x) {
@@ -212,13 +216,17 @@ constexpr CpuKernels make_table() {
   CpuKernels table{
       .level = CpuLevel::kAvx512Bf16,
       .name = "avx512-bf16",
-      .panel_f32 = {panel_vector<Avx512, DotF32<Avx512, LoadBF16>, false>,
-                    panel_vector<Avx512, DotF32<Avx512, LoadF16>, false>,
-                    panel_vector<Avx512, DotF32<Avx512, LoadF32>, false>,
-                    panel_vector<Avx512, DotF32<Avx512, LoadF8>, true>,
-                    panel_vector<Avx512, DotF32<Avx512, LoadBF16>, true>},
-      .panel_bf16 = {panel_vector<Avx512, DotBF16, false>, nullptr, nullptr,
-                     panel_vector<Avx512, DotF8BF16, true>, panel_vector<Avx512, DotBF16, true>},
+      .panel_f32 = {panel_vector<Avx512, DotF32<Avx512, LoadBF16>, Scales::kNone>,
+                    panel_vector<Avx512, DotF32<Avx512, LoadF16>, Scales::kNone>,
+                    panel_vector<Avx512, DotF32<Avx512, LoadF32>, Scales::kNone>,
+                    panel_vector<Avx512, DotF32<Avx512, LoadF8>, Scales::kOfWeight>,
+                    panel_vector<Avx512, DotF32<Avx512, LoadBF16>, Scales::kOfWeight>},
+      .panel_bf16 = {panel_vector<Avx512, DotBF16, Scales::kNone>, nullptr, nullptr,
+                     panel_vector<Avx512, DotF8BF16, Scales::kOfWeight>,
+                     panel_vector<Avx512, DotBF16, Scales::kOfWeight>},
+      .panel_codes = {nullptr, nullptr, nullptr, panel_vector<Avx512, DotF8BF16, Scales::kOfBoth>,
+                      panel_vector<Avx512, DotBF16, Scales::kOfBoth>},
+      .code_dtype = DType::kBF16,
       .to_f32 = {to_f32_vector<Avx512, LoadBF16>, to_f32_vector<Avx512, LoadF16>,
                  to_f32_vector<Avx512, LoadF32>, to_f32_vector<Avx512, LoadF8>},
       .to_bf16 = to_bf16,

@@ -1,4 +1,5 @@
 // The primitive loops in plain C++: the level that explains the others and runs anywhere.
+#include <bit>
 #include <cmath>
 #include <cstring>
 
@@ -62,8 +63,9 @@ void panel(const PanelArgs& args) {
   }
 }
 
-// As panel; the sum of each 128 columns is multiplied by its block's scale (spec §4.5).
-template <typename Read>
+// As panel; the sum of each 128 columns is multiplied by its block's scale, and by the scale of the
+// row's block when that is quantised too (spec §4.5).
+template <typename Read, bool kCodes>
 void panel_scaled(const PanelArgs& args) {
   const WeightRows& weight = args.weight;
   const auto* rows = static_cast<const typename Read::Element*>(weight.data);
@@ -76,7 +78,9 @@ void panel_scaled(const PanelArgs& args) {
       for (uint32_t begin = 0; begin < weight.cols; begin += kBlock) {
         const uint32_t left = weight.cols - begin;
         const Sums block = dot<Read>(w + begin, x + begin, left < kBlock ? left : kBlock);
-        sum += block.total() * scales[begin / kBlock];
+        float scale = scales[begin / kBlock];
+        if constexpr (kCodes) scale *= args.x_scales[r * args.x_scale_stride + begin / kBlock];
+        sum += block.total() * scale;
       }
       args.y[r * args.y_stride + o] = sum;
     }
@@ -97,6 +101,18 @@ void f8_to_bf16(const uint8_t* src, uint32_t count, uint16_t* dst) {
   for (uint32_t i = 0; i < count; ++i) dst[i] = bf16_from_float(ReadF8::value(src[i]));
 }
 
+// See ToE4m3 of cpu_kernels_vector.h. A NaN passes both bounds.
+void to_e4m3(const float* x, uint32_t count, float scale, float* out) {
+  for (uint32_t i = 0; i < count; ++i) {
+    float q = x[i] / scale;
+    if (q > 448.0f) q = 448.0f;
+    if (q < -448.0f) q = -448.0f;
+    const float binade = std::bit_cast<float>(std::bit_cast<uint32_t>(q) & 0x7f800000u);
+    const float magic = (binade > 0x1p-6f ? binade : 0x1p-6f) * 0x1.8p20f;
+    out[i] = (q + magic) - magic;
+  }
+}
+
 template <typename Read>
 void weighted_sum(const float* coef, uint32_t row_count, const void* rows, uint64_t stride,
                   uint32_t count, float* acc) {
@@ -109,6 +125,12 @@ void weighted_sum(const float* coef, uint32_t row_count, const void* rows, uint6
 float max_of(const float* x, uint32_t count) {
   float best = x[0];
   for (uint32_t i = 1; i < count; ++i) best = x[i] > best ? x[i] : best;
+  return best;
+}
+
+float max_abs(const float* x, uint32_t count) {
+  float best = 0.0f;
+  for (uint32_t i = 0; i < count; ++i) best = std::fabs(x[i]) > best ? std::fabs(x[i]) : best;
   return best;
 }
 
@@ -145,15 +167,19 @@ const CpuKernels* cpu_kernels_scalar() {
   static constexpr CpuKernels kTable{
       .level = CpuLevel::kScalar,
       .name = "scalar",
-      .panel_f32 = {panel<ReadBF16>, panel<ReadF16>, panel<ReadF32>, panel_scaled<ReadF8>,
-                    panel_scaled<ReadBF16>},
+      .panel_f32 = {panel<ReadBF16>, panel<ReadF16>, panel<ReadF32>, panel_scaled<ReadF8, false>,
+                    panel_scaled<ReadBF16, false>},
       .panel_bf16 = {},
+      .panel_codes = {nullptr, nullptr, nullptr, panel_scaled<ReadF8, true>,
+                      panel_scaled<ReadBF16, true>},
       .to_f32 = {to_f32<ReadBF16>, to_f32<ReadF16>, to_f32<ReadF32>, to_f32<ReadF8>},
       .to_bf16 = to_bf16,
       .f8_to_bf16 = f8_to_bf16,
+      .to_e4m3 = to_e4m3,
       .weighted_sum = {weighted_sum<ReadBF16>, weighted_sum<ReadF16>, weighted_sum<ReadF32>,
                        weighted_sum<ReadF8>},
       .max = max_of,
+      .max_abs = max_abs,
       .sum_squares = sum_squares,
       .exp_sum = exp_sum,
       .scale = scale,

@@ -4,7 +4,8 @@
 // standard library may be called, or code for the newer processor could be linked into the older
 // path.
 //
-// V: F (register), zero, set1, load, load_n, store, store_n, add, mul, div, max, fma (a*b+c), sum,
+// V: F (register), zero, set1, load, load_n, store, store_n, add, sub, mul, div, min and max (the
+// second operand where one is NaN), abs, binade (|x| without its mantissa), fma (a*b+c), sum,
 // sums4, max_lane, exp. A dot product D: T, X (elements of weight and x), W, XF (registers), kStep,
 // w, w_n, x, x_n, mad. The *_n forms read or write the first n < kStep elements only; missing lanes
 // are zero.
@@ -22,6 +23,9 @@
 
 namespace dsv3 {
 namespace {
+
+// What the sum of each 128 columns is multiplied by.
+enum class Scales : uint8_t { kNone, kOfWeight, kOfBoth };
 
 // One register of partial sums per output element; K ascends. R rows of x by O rows of weight.
 template <typename V, uint32_t R, uint32_t O>
@@ -73,23 +77,30 @@ inline void store_tile(const Tile<V, R, O>& tile, float* y, uint64_t y_stride) {
   }
 }
 
-// total += part * factors[j], column by column.
-template <typename V, uint32_t R, uint32_t O>
-inline void add_scaled(const Tile<V, R, O>& part, const float (&factors)[O], Tile<V, R, O>& total) {
+// total += part * (x[i] * w[j]), or part * w[j].
+template <typename V, Scales kScales, uint32_t R, uint32_t O>
+inline void add_scaled(const Tile<V, R, O>& part, const float (&w)[O], const float (&x)[R],
+                       Tile<V, R, O>& total) {
   DSV3_UNROLL
   for (uint32_t j = 0; j < O; ++j) {
-    const typename V::F factor = V::set1(factors[j]);
+    const typename V::F factor = V::set1(w[j]);
     DSV3_UNROLL
     for (uint32_t i = 0; i < R; ++i) {
-      total.sum[i][j] = V::fma(part.sum[i][j], factor, total.sum[i][j]);
+      if constexpr (kScales == Scales::kOfBoth) {
+        total.sum[i][j] = V::fma(part.sum[i][j], V::set1(x[i] * w[j]), total.sum[i][j]);
+      } else {
+        total.sum[i][j] = V::fma(part.sum[i][j], factor, total.sum[i][j]);
+      }
     }
   }
 }
 
-// The dot products over all columns, each block of 128 multiplied by its scale.
-template <typename V, typename D, uint32_t R, uint32_t O>
-inline void dot_blocks(const WeightRows& weight, uint32_t o, const typename D::T* const (&w)[O],
-                       const typename D::X* const (&x)[R], Tile<V, R, O>& total) {
+// The dot products over all columns, each block of 128 multiplied by its scale or scales.
+template <typename V, typename D, Scales kScales, uint32_t R, uint32_t O>
+inline void dot_blocks(const PanelArgs& args, uint32_t r, uint32_t o,
+                       const typename D::T* const (&w)[O], const typename D::X* const (&x)[R],
+                       Tile<V, R, O>& total) {
+  const WeightRows& weight = args.weight;
   const float* scales[O];
   DSV3_UNROLL
   for (uint32_t j = 0; j < O; ++j) {
@@ -100,15 +111,22 @@ inline void dot_blocks(const WeightRows& weight, uint32_t o, const typename D::T
     Tile<V, R, O> part;  // NOLINT(cppcoreguidelines-pro-type-member-init): cleared next
     part.clear();
     dot_range<V, D, R, O>(w, x, begin, end, part);
-    float factors[O];
+    float w_factors[O];
+    float x_factors[R] = {};
     DSV3_UNROLL
-    for (uint32_t j = 0; j < O; ++j) factors[j] = scales[j][block];
-    add_scaled<V, R, O>(part, factors, total);
+    for (uint32_t j = 0; j < O; ++j) w_factors[j] = scales[j][block];
+    if constexpr (kScales == Scales::kOfBoth) {
+      DSV3_UNROLL
+      for (uint32_t i = 0; i < R; ++i) {
+        x_factors[i] = args.x_scales[(r + i) * args.x_scale_stride + block];
+      }
+    }
+    add_scaled<V, kScales, R, O>(part, w_factors, x_factors, total);
   }
 }
 
 // One tile of outputs: rows r .. r + R of x, rows o .. o + O of the weight.
-template <typename V, typename D, bool kScaled, uint32_t R, uint32_t O>
+template <typename V, typename D, Scales kScales, uint32_t R, uint32_t O>
 inline void dot_tile(const PanelArgs& args, uint32_t r, uint32_t o) {
   const WeightRows& weight = args.weight;
   const typename D::T* w[O];
@@ -121,39 +139,39 @@ inline void dot_tile(const PanelArgs& args, uint32_t r, uint32_t o) {
   for (uint32_t i = 0; i < R; ++i) x[i] = static_cast<const typename D::X*>(args.x[r + i]);
   Tile<V, R, O> total;  // NOLINT(cppcoreguidelines-pro-type-member-init): cleared next
   total.clear();
-  if constexpr (kScaled) {
-    dot_blocks<V, D, R, O>(weight, o, w, x, total);
-  } else {
+  if constexpr (kScales == Scales::kNone) {
     dot_range<V, D, R, O>(w, x, 0, weight.cols, total);
+  } else {
+    dot_blocks<V, D, kScales, R, O>(args, r, o, w, x, total);
   }
   store_tile<V, R, O>(total, args.y + r * args.y_stride + o, args.y_stride);
 }
 
-template <typename V, typename D, bool kScaled, uint32_t R, uint32_t O>
+template <typename V, typename D, Scales kScales, uint32_t R, uint32_t O>
 inline uint32_t panel_columns(const PanelArgs& args, uint32_t r, uint32_t o) {
-  for (; o + O <= args.weight.rows; o += O) dot_tile<V, D, kScaled, R, O>(args, r, o);
+  for (; o + O <= args.weight.rows; o += O) dot_tile<V, D, kScales, R, O>(args, r, o);
   return o;
 }
 
 // Weight rows outside, rows of x inside: a weight row comes from memory once and stays in the
 // nearest cache for all rows of x.
-template <typename V, typename D, bool kScaled>
+template <typename V, typename D, Scales kScales>
 void panel_vector(const PanelArgs& args) {
   if (args.x_rows == 1) {
-    uint32_t o = panel_columns<V, D, kScaled, 1, V::kGemvOuts>(args, 0, 0);
-    o = panel_columns<V, D, kScaled, 1, 4>(args, 0, o);
-    panel_columns<V, D, kScaled, 1, 1>(args, 0, o);
+    uint32_t o = panel_columns<V, D, kScales, 1, V::kGemvOuts>(args, 0, 0);
+    o = panel_columns<V, D, kScales, 1, 4>(args, 0, o);
+    panel_columns<V, D, kScales, 1, 1>(args, 0, o);
     return;
   }
   constexpr uint32_t kRows = V::kTileRows;
   uint32_t o = 0;
   for (; o + 4 <= args.weight.rows; o += 4) {
     uint32_t r = 0;
-    for (; r + kRows <= args.x_rows; r += kRows) dot_tile<V, D, kScaled, kRows, 4>(args, r, o);
-    for (; r < args.x_rows; ++r) dot_tile<V, D, kScaled, 1, 4>(args, r, o);
+    for (; r + kRows <= args.x_rows; r += kRows) dot_tile<V, D, kScales, kRows, 4>(args, r, o);
+    for (; r < args.x_rows; ++r) dot_tile<V, D, kScales, 1, 4>(args, r, o);
   }
   for (; o < args.weight.rows; ++o) {
-    for (uint32_t r = 0; r < args.x_rows; ++r) dot_tile<V, D, kScaled, 1, 1>(args, r, o);
+    for (uint32_t r = 0; r < args.x_rows; ++r) dot_tile<V, D, kScales, 1, 1>(args, r, o);
   }
 }
 
@@ -241,6 +259,15 @@ float max_vector(const float* x, uint32_t count) {
 }
 
 template <typename V>
+float max_abs_vector(const float* x, uint32_t count) {
+  typename V::F best = V::zero();
+  uint32_t i = 0;
+  for (; i + V::kLanes <= count; i += V::kLanes) best = V::max(V::abs(V::load(x + i)), best);
+  if (i < count) best = V::max(V::abs(V::load_n(x + i, count - i)), best);
+  return V::max_lane(best);
+}
+
+template <typename V>
 float sum_squares_vector(const float* x, uint32_t count) {
   typename V::F sum = V::zero();
   uint32_t i = 0;
@@ -301,6 +328,25 @@ struct SiluMul {
   }
 };
 
+// Adding and subtracting 1.5 * 2^20 binades leaves the four bits of an e4m3, rounded to nearest
+// even; below 2^-6, where the steps no longer shrink, the binade is that of 2^-6.
+template <typename V>
+struct ToE4m3 {
+  float scale;
+  typename V::F operator()(typename V::F x, typename V::F) const {
+    typename V::F q = V::min(V::set1(448.0f), V::div(x, V::set1(scale)));
+    q = V::max(V::set1(-448.0f), q);
+    const typename V::F binade = V::max(V::set1(0x1p-6f), V::binade(q));
+    const typename V::F magic = V::mul(binade, V::set1(0x1.8p20f));
+    return V::sub(V::add(q, magic), magic);
+  }
+};
+
+template <typename V>
+void to_e4m3_vector(const float* x, uint32_t count, float scale, float* out) {
+  map2<V>(x, x, count, out, ToE4m3<V>{scale});
+}
+
 template <typename V>
 void scale_vector(float* x, uint32_t count, float factor) {
   map2<V>(x, x, count, x, Scale<V>{factor});
@@ -346,7 +392,9 @@ inline typename V::F exp_polynomial(typename V::F r) {
 // The loops that depend on V alone; the readers of a level fill in the rest of the table.
 template <typename V>
 constexpr void fill_common(CpuKernels& table) {
+  table.to_e4m3 = to_e4m3_vector<V>;
   table.max = max_vector<V>;
+  table.max_abs = max_abs_vector<V>;
   table.sum_squares = sum_squares_vector<V>;
   table.exp_sum = exp_sum_vector<V>;
   table.scale = scale_vector<V>;

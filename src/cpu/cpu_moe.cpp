@@ -4,6 +4,7 @@
 
 #include "cpu/cpu_checks.h"
 #include "cpu/cpu_ops_impl.h"
+#include "ops/ops_checks.h"
 
 namespace dsv3 {
 namespace {
@@ -12,16 +13,26 @@ struct OutRange {
   uint32_t first, count;
 };
 
-// out = act(silu(act(x gate^T)) * act(x up^T)) for a range of outputs of one expert.
+// out = act(silu(act(x gate^T)) * act(x up^T)) for a range of outputs of one expert. `source` holds
+// rows of x as they are; where the two weights differ in dtype, they are prepared for each anew.
 void gate_up(const Panel& panel, const ExpertWeights& weights, OutRange range,
-             const PanelRows& rows, const PanelOutput& out) {
+             const PanelRows& source, const PanelOutput& out) {
   const DType act = out.rows.dtype;
+  const bool alike = weights.gate.dtype == weights.up.dtype;
+  PanelRows rows;
+  const auto prepare_for = [&](const Weight& weight) {
+    rows = source;
+    panel.prepare(rows, act, weight.cols, row_format(weight.dtype));
+  };
+  if (alike) prepare_for(weights.gate);
   float gate[kRowBlock * kOutBlock];
   float up[kRowBlock * kOutBlock];
   const uint32_t end = range.first + range.count;
   for (uint32_t o = range.first; o < end; o += kOutBlock) {
     const uint32_t count = std::min(kOutBlock, end - o);
+    if (!alike) prepare_for(weights.gate);
     panel.multiply(weights.gate, o, count, rows, gate, kOutBlock);
+    if (!alike) prepare_for(weights.up);
     panel.multiply(weights.up, o, count, rows, up, kOutBlock);
     for (uint32_t i = 0; i < rows.count; ++i) {
       float* g = gate + size_t{i} * kOutBlock;
@@ -67,6 +78,7 @@ void CpuOps::run_experts(uint32_t outs, uint64_t cost_per_out, const Body& body)
 
 void CpuOps::do_expert_gate_up(const ExpertGateUpArgs& args) {
   const uint32_t slots = args.experts_per_token;
+  check_experts(args);
   check_limit("expert_gate_up", "linear_in_max", args.x.cols, scratch_.width);
   check_limit("expert_gate_up", "expert_rows_max", args.hidden.rows,
               scratch_.limits.expert_rows_max);
@@ -78,15 +90,12 @@ void CpuOps::do_expert_gate_up(const ExpertGateUpArgs& args) {
     const ExpertWeights& weights = args.experts[expert];
     const uint32_t* pairs = scratch_.expert_rows;
     const uint32_t pairs_end = scratch_.expert_begin[expert + 1];
-    // One copy of the rows serves both weights: in F32 if they should differ in dtype.
-    const bool exact = weights.gate.dtype != weights.up.dtype;
     for (uint32_t p = scratch_.expert_begin[expert]; p < pairs_end; p += kRowBlock) {
       PanelRows rows;
       rows.count = std::min(kRowBlock, pairs_end - p);
       for (uint32_t i = 0; i < rows.count; ++i) {
         rows.rows[i] = row_at(args.x, pairs[p + i] / slots);
       }
-      panel.prepare(rows, args.x.dtype, args.x.cols, row_format(weights.gate.dtype), exact);
       gate_up(panel, weights, {first, count}, rows,
               {.rows = args.hidden, .first = p, .ids = pairs});
     }
@@ -96,6 +105,7 @@ void CpuOps::do_expert_gate_up(const ExpertGateUpArgs& args) {
 }
 
 void CpuOps::do_expert_down(const ExpertDownArgs& args) {
+  check_experts(args);
   check_limit("expert_down", "linear_in_max", args.hidden.cols, scratch_.width);
   check_limit("expert_down", "expert_rows_max", args.hidden.rows, scratch_.limits.expert_rows_max);
   check_limit("expert_down", "experts_max", args.expert_count, scratch_.limits.experts_max);

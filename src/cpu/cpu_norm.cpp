@@ -1,4 +1,4 @@
-// The operations on single rows: embedding, norms, SwiGLU, copies.
+// The operations on single rows: tokens, embedding, norms, SwiGLU, copies.
 #include <cmath>
 #include <cstring>
 
@@ -17,6 +17,18 @@ void normalise(const CpuKernels& kernels, const float* x, const float* weight, u
 }
 
 }  // namespace
+
+// All reads of the history before any write to it.
+void CpuOps::do_take_tokens(const TakeTokensArgs& args) {
+  const auto entry = [&](uint32_t row) -> int32_t& {
+    return args.history[args.slots[row] * args.stride + args.positions[row]];
+  };
+  for (uint32_t row = 0; row < args.rows; ++row) {
+    check_limit("take_tokens", "positions below", uint64_t{args.positions[row]} + 1, args.stride);
+    if (args.tokens[row] < 0) args.tokens[row] = entry(row);
+  }
+  for (uint32_t row = 0; row < args.rows; ++row) entry(row) = args.tokens[row];
+}
 
 void CpuOps::do_embed(const EmbedArgs& args) {
   check_limit("embed", "linear_in_max", args.out.cols, scratch_.width);

@@ -73,13 +73,14 @@ CpuLevel cpu_level_best() {
   return processor_has_avx2() ? CpuLevel::kAvx2 : CpuLevel::kScalar;
 }
 
-std::unique_ptr<Ops> make_cpu_ops(ThreadPool& pool, Allocator& allocator, CpuLevel level) {
+std::unique_ptr<Ops> make_cpu_ops(ThreadPool& pool, Allocator& allocator, CpuLevel level,
+                                  ActivationQuant quant) {
   const CpuKernels* kernels = level <= cpu_level_best() ? kernels_of(level) : nullptr;
   if (kernels == nullptr) {
     fail(Status::kUnsupported, "cpu level ", cpu_level_name(level),
          " asked for, this processor runs ", cpu_level_name(cpu_level_best()));
   }
-  return std::make_unique<CpuOps>(pool, allocator, *kernels);
+  return std::make_unique<CpuOps>(pool, allocator, *kernels, quant);
 }
 
 std::string CpuOps::description() const {

@@ -18,6 +18,7 @@ const char* cpu_level_name(CpuLevel level);
 CpuLevel cpu_level_best();
 
 // `pool` and `allocator` outlive the result. `level` must not exceed cpu_level_best().
-std::unique_ptr<Ops> make_cpu_ops(ThreadPool& pool, Allocator& allocator, CpuLevel level);
+std::unique_ptr<Ops> make_cpu_ops(ThreadPool& pool, Allocator& allocator, CpuLevel level,
+                                  ActivationQuant quant = ActivationQuant::kNone);
 
 }  // namespace dsv3

@@ -1,6 +1,6 @@
 // The class behind make_cpu_ops: one kernel table, one pool, one scratch. Which file holds which
-// op: cpu_norm (embed, norms, swiglu, copy), cpu_linear, cpu_attention, cpu_attention_absorbed,
-// cpu_moe, cpu_route, cpu_sample.
+// op: cpu_norm (tokens, embed, norms, swiglu, copy), cpu_linear, cpu_attention,
+// cpu_attention_absorbed, cpu_moe, cpu_route, cpu_sample.
 #pragma once
 
 #include <string>
@@ -25,14 +25,17 @@ struct AttendTask {
 
 class CpuOps final : public Ops {
  public:
-  CpuOps(ThreadPool& pool, Allocator& allocator, const CpuKernels& kernels)
-      : pool_(pool), allocator_(allocator), kernels_(kernels) {}
+  CpuOps(ThreadPool& pool, Allocator& allocator, const CpuKernels& kernels, ActivationQuant quant)
+      : pool_(pool), allocator_(allocator), kernels_(kernels), quant_(quant) {}
 
   std::string description() const override;
   uint64_t scratch_bytes(const OpsLimits& limits) const override;
   void reserve(const OpsLimits& limits) override;
+  ActivationQuant activation_quant() const override { return quant_; }
+  bool wants_codes() const override { return false; }
 
  private:
+  void do_take_tokens(const TakeTokensArgs& args) override;
   void do_embed(const EmbedArgs& args) override;
   void do_add_norm(const AddNormArgs& args) override;
   void do_rms_norm(const RmsNormArgs& args) override;
@@ -47,7 +50,7 @@ class CpuOps final : public Ops {
   void do_copy_rows(const CopyRowsArgs& args) override;
   void do_sample(const SampleArgs& args) override;
 
-  Panel panel(uint32_t worker) const { return {kernels_, scratch_.workers[worker]}; }
+  Panel panel(uint32_t worker) const { return {kernels_, scratch_.workers[worker], quant_}; }
 
   // Runs body(task, worker); a single task runs here, without waking anybody.
   template <typename Body>
@@ -76,6 +79,7 @@ class CpuOps final : public Ops {
   ThreadPool& pool_;
   Allocator& allocator_;
   const CpuKernels& kernels_;
+  const ActivationQuant quant_;
   CpuScratch scratch_;
   uint32_t active_experts_ = 0;  // of the last group_by_expert
 };

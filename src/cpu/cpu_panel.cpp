@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "base/checked.h"
 #include "base/error.h"
 
 namespace dsv3 {
@@ -44,8 +45,19 @@ RowFormat row_format(DType dtype) {
   }
 }
 
+float activation_scale(float max_abs) {
+  constexpr float kE4m3Max = 448.0f;
+  constexpr float kFloor = 1e-4f;  // of max_abs: a block of zeros has a scale, too
+  return std::max(max_abs, kFloor) / kE4m3Max;
+}
+
 void Panel::prepare(PanelRows& rows, DType dtype, uint32_t cols, RowFormat weight,
                     bool exact) const {
+  rows.scales = nullptr;
+  if (quant == ActivationQuant::k1x128 && weight == RowFormat::kF8 && !exact) {
+    quantise(rows, dtype, cols);
+    return;
+  }
   const bool in_place = !exact && kernels.panel_bf16[static_cast<uint32_t>(weight)] != nullptr;
   rows.is_f32 = dtype == DType::kF32 || !in_place;
   if (dtype == DType::kF32 || in_place) return;
@@ -56,11 +68,43 @@ void Panel::prepare(PanelRows& rows, DType dtype, uint32_t cols, RowFormat weigh
   }
 }
 
+// Spec §4.4. The values of the codes are kept instead of the codes, so that every level multiplies
+// them as it multiplies other rows.
+void Panel::quantise(PanelRows& rows, DType dtype, uint32_t cols) const {
+  const DType code_dtype = kernels.code_dtype;
+  rows.is_f32 = code_dtype == DType::kF32;
+  rows.scales = scratch.x_scales;
+  rows.scale_stride = ceil_div(cols, kBlock);
+  for (uint32_t r = 0; r < rows.count; ++r) {
+    const ConstRows from(rows.rows[r], dtype, 1, cols, cols);
+    const Rows codes{scratch.x_f32 + uint64_t{r} * cols, code_dtype, 1, cols, cols};
+    float* scales = scratch.x_scales + r * rows.scale_stride;
+    for (uint32_t begin = 0; begin < cols; begin += kBlock) {
+      const uint32_t count = std::min(kBlock, cols - begin);
+      float block[kBlock];
+      to_f32(row_at(from, 0, begin), dtype, count, block);
+      const float scale = activation_scale(kernels.max_abs(block, count));
+      kernels.to_e4m3(block, count, scale, block);
+      store(block, code_dtype, count, row_at(codes, 0, begin));
+      scales[begin / kBlock] = scale;
+    }
+    rows.rows[r] = codes.data;
+  }
+}
+
 void Panel::multiply(const WeightRows& weight, const PanelRows& rows, float* y,
                      uint64_t y_stride) const {
   const auto format = static_cast<uint32_t>(weight.format);
-  const PanelFn panel = rows.is_f32 ? kernels.panel_f32[format] : kernels.panel_bf16[format];
-  panel({.weight = weight, .x = rows.rows, .x_rows = rows.count, .y = y, .y_stride = y_stride});
+  const PanelFn* by_format = rows.is_f32 ? kernels.panel_f32 : kernels.panel_bf16;
+  if (rows.scales != nullptr) by_format = kernels.panel_codes;
+  DSV3_ASSERT(by_format[format] != nullptr);
+  by_format[format]({.weight = weight,
+                     .x = rows.rows,
+                     .x_rows = rows.count,
+                     .x_scales = rows.scales,
+                     .x_scale_stride = rows.scale_stride,
+                     .y = y,
+                     .y_stride = y_stride});
 }
 
 void Panel::multiply(const Weight& weight, uint32_t first, uint32_t outs, const PanelRows& rows,

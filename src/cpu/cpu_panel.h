@@ -21,11 +21,16 @@ inline void* row_at(const Rows& view, uint64_t row, uint64_t col = 0) {
   return static_cast<std::byte*>(view.data) + offset * (view.dtype == DType::kF32 ? 4 : 2);
 }
 
+// The scale of 128 activations whose largest magnitude is `max_abs` (spec §4.4).
+float activation_scale(float max_abs);
+
 // Up to kRowBlock rows of x, ready for the kernels of one weight format.
 struct PanelRows {
   const void* rows[kRowBlock] = {};
   uint32_t count = 0;
   bool is_f32 = false;
+  const float* scales = nullptr;  // [count, ceil(cols/128)] when rows are codes (profile 1x128)
+  uint64_t scale_stride = 0;
 };
 
 // Where the results of a panel go: row i is row first + i of `rows`, or ids[first + i].
@@ -39,13 +44,15 @@ struct PanelOutput {
   }
 };
 
-// The loops of one worker: kernels of the level and the worker's own memory.
+// The loops of one worker: kernels of the level, the worker's own memory, the context's profile.
 struct Panel {
   const CpuKernels& kernels;
   const WorkerScratch& scratch;
+  ActivationQuant quant = ActivationQuant::kNone;
 
-  // `rows` holds pointers to `cols` elements of `dtype`. Converts them to F32 (in x_f32, so that
-  // the last call's rows are gone) unless the kernels read them as they are. `exact`: always F32.
+  // `rows` holds pointers to `cols` elements of `dtype`. Makes of them what the kernels read for
+  // `weight` (in x_f32, so that the last call's rows are gone): themselves, F32, or, for F8 weights
+  // under profile 1x128, the values of their codes. `exact`: always F32.
   void prepare(PanelRows& rows, DType dtype, uint32_t cols, RowFormat weight,
                bool exact = false) const;
 
@@ -65,6 +72,9 @@ struct Panel {
   void round(float* x, DType dtype, uint32_t count) const;
   // Row `row` of a weight, dequantised. [weight.cols]
   void weight_row(const Weight& weight, uint32_t row, float* dst) const;
+
+ private:
+  void quantise(PanelRows& rows, DType dtype, uint32_t cols) const;
 };
 
 }  // namespace dsv3

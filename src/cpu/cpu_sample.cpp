@@ -250,7 +250,9 @@ void CpuOps::do_sample(const SampleArgs& args) {
   for (uint32_t r = 0; r < args.logits.rows; ++r) check_sample_row(args.rows[r], vocab);
   run(args.logits.rows, [&](uint32_t r, uint32_t worker) {
     const auto* logits = static_cast<const float*>(row_at(args.logits, r));
-    args.results[r] = RowSampler(logits, vocab, args.rows[r], scratch_.workers[worker]).sample();
+    const SampleRow& row = args.rows[r];
+    args.results[r] = RowSampler(logits, vocab, row, scratch_.workers[worker]).sample();
+    if (row.drawn != nullptr) *row.drawn = std::max(args.results[r].token, 0);
   });
 }
 

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "base/checked.h"
+
 namespace dsv3 {
 namespace {
 
@@ -17,10 +19,12 @@ void carve_worker(Carver& carver, const OpsLimits& limits, WorkerScratch& worker
   const uint64_t width = width_of(limits);
   const uint64_t key_width = uint64_t{mla.nope_dim} + mla.rope_dim;
   worker.x_f32 = carver.take<float>(kRowBlock * width);
+  worker.x_scales = carver.take<float>(kRowBlock * ceil_div<uint64_t>(width, kBlock));
   worker.decoded = carver.take<uint16_t>(kDecodeRows * width);
   worker.row_a = carver.take<float>(width);
   worker.row_b = carver.take<float>(width);
 
+  worker.latents = carver.take<uint16_t>(kPageTokens * (uint64_t{mla.latent_rank} + mla.rope_dim));
   const uint64_t queries = std::min(kQueryBlock, limits.rows_max);
   worker.keys = carver.take<std::byte>(kPageTokens * key_width * sizeof(float));
   worker.values = carver.take<float>(kPageTokens * uint64_t{mla.value_dim});

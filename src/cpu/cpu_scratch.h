@@ -18,10 +18,13 @@ inline constexpr uint32_t kHeadGroupMax = 8;  // heads that share one walk over 
 // Private to one worker while it runs a task.
 struct WorkerScratch {
   float* x_f32 = nullptr;       // [kRowBlock, width]
+  float* x_scales = nullptr;    // [kRowBlock, ceil(width/128)], profile 1x128
   uint16_t* decoded = nullptr;  // [kDecodeRows, width]
   float* row_a = nullptr;       // [width]
   float* row_b = nullptr;       // [width]
 
+  // Attention
+  uint16_t* latents = nullptr;  // [64, Rkv+dr] of one page, BF16: F8 pages decoded
   // Attention, unabsorbed
   std::byte* keys = nullptr;     // [64, dn+dr], act
   float* values = nullptr;       // [64, dv], rounded to act

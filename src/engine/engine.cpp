@@ -26,45 +26,64 @@ bool rolls_back(Status status) {
 
 }  // namespace
 
-// Rounds of: settle cancels and deliver (admit), plan, run, commit, deliver; until a bound is met.
+// Rounds of: admit, plan, run, commit, deliver; until a bound is met. Where passes may run ahead, a
+// round plans and starts the next pass before it waits for the one to commit.
 StepState Engine::Impl::advance(const StepBounds& bounds) {
   for (;;) {
-    {
-      Lock lock(*this);
-      refuse_after_fault();
-      settle_cancels();
-    }
-    deliver();
+    admit();
     if (take_interrupt()) break;
-    if (!pass.is_active && !start_pass(bounds)) {
-      deliver();
+    const Ran ran = take_off(bounds);
+    if (ran == Ran::kPaused) return StepState::kPartial;
+    const bool is_idle = ran == Ran::kNothing && flight_count == 0;
+    const bool is_step_over = flight_count == 0 || land();
+    deliver();
+    if (is_idle) {
       Lock lock(*this);
       if (work_version == planned_version) {
         return any_blocked() ? StepState::kStalled : StepState::kIdle;
       }
       // A callback or another thread brought work; one that always does must not hold us for ever.
-      if (!bounds.one_pass && clock.now_us() < bounds.deadline_us) continue;
-      return state_between_passes();
     }
-    const Ran ran = run_segments(bounds);
-    if (ran == Ran::kPaused) return StepState::kPartial;
-    if (ran == Ran::kDone) commit_pass();
-    deliver();
-    if (bounds.one_pass || clock.now_us() >= bounds.deadline_us) break;
+    if ((bounds.one_pass && is_step_over) || clock.now_us() >= bounds.deadline_us) break;
   }
   Lock lock(*this);
   return pass.is_active ? StepState::kPartial : state_between_passes();
 }
 
+void Engine::Impl::admit() {
+  {
+    Lock lock(*this);
+    refuse_after_fault();
+    settle_cancels();
+    void_stale_entries();
+  }
+  deliver();
+}
+
+// Plans and runs until as many passes fly as may, or there is nothing for another.
+Engine::Impl::Ran Engine::Impl::take_off(const StepBounds& bounds) {
+  const bool may_run_ahead = bounds.runs_ahead && bounds.segment_us == 0;
+  const uint32_t most = may_run_ahead ? flights_max : 1;
+  while (flight_count < most) {
+    if (!pass.is_active && !start_pass(bounds)) return Ran::kNothing;
+    const Ran ran = run_segments(bounds);
+    if (ran != Ran::kDone) return ran;
+    Lock lock(*this);
+    leave_pass();
+    std::swap(pass, flights[flight_count++]);
+  }
+  return Ran::kDone;
+}
+
 // False when there is nothing to compute.
 bool Engine::Impl::start_pass(const StepBounds& bounds) {
-  bool any_refused = false;
-  do {
+  for (bool is_open = true; is_open;) {
     Lock lock(*this);
-    plan_pass(bounds, &any_refused);
-  } while (!pass.is_active && any_refused);
+    is_open = plan_pass(bounds);
+  }
   if (!pass.is_active) return false;
-  model.begin({pass.spans, pass.samples});
+  pass.begun_us = clock.now_us();
+  model.begin({draft.spans, draft.samples, pass.in_slices});
   return true;
 }
 
@@ -74,16 +93,18 @@ Engine::Impl::Ran Engine::Impl::run_segments(const StepBounds& bounds) {
   while (pass.segment < segment_count) {
     model.run_segment(pass.segment++);
     const uint64_t begin_us = std::exchange(now_us, clock.now_us());
-    note_segment(now_us - begin_us, pass.segment == segment_count);
+    note_piece(pass, now_us - begin_us, pass.segment == segment_count);
     if (cancels.take_changes()) {
       bool is_wanted = false;
       {
         Lock lock(*this);
         settle_cancels();
         is_wanted = is_pass_wanted();
+        // It flies now, whether somebody wants it or not.
+        if (!is_wanted && pass.segment == segment_count) void_entries(pass);
       }
       deliver();
-      if (!is_wanted) {
+      if (!is_wanted && pass.segment < segment_count) {
         drop_pass();
         return Ran::kDropped;
       }
@@ -95,33 +116,30 @@ Engine::Impl::Ran Engine::Impl::run_segments(const StepBounds& bounds) {
   return Ran::kDone;
 }
 
-void Engine::Impl::commit_pass() {
+// Waits for what flies and commits it.
+StepState Engine::Impl::rest(StepState state) {
+  if (flight_count == 0) return state;
+  guarded([this] {
+    while (flight_count > 0) {
+      land();
+      deliver();
+    }
+  });
   Lock lock(*this);
-  for (const RunningPass::Entry& entry : pass.entries) commit_entry(entry);
-  ++counts.passes;
-  pass_us_last.store(pass.busy_us, std::memory_order_relaxed);
-  adapt_budget_rows();
-  close_pass();
+  return pass.is_active ? StepState::kPartial : state_between_passes();
 }
 
 void Engine::Impl::drop_pass() {
   Lock lock(*this);
-  close_pass();
+  forget_h(pass);
+  leave_pass();
+  pass.clear();
 }
 
 bool Engine::Impl::take_interrupt() {
   if (!interrupted.exchange(false)) return false;
   was_interrupted = true;
   return true;
-}
-
-StepState Engine::Impl::advance_or_fail(const StepBounds& bounds) {
-  try {
-    return advance(bounds);
-  } catch (...) {
-    after_failure();
-    throw;
-  }
 }
 
 void Engine::Impl::after_failure() {
@@ -145,7 +163,9 @@ void Engine::Impl::after_failure() {
 void Engine::Impl::fault(Status status, const std::string& message) {
   {
     Lock lock(*this);
-    close_pass();
+    leave_pass();
+    pass.clear();
+    while (flight_count > 0) flights[--flight_count].clear();
     if (fault_status == Status::kOk) {
       fault_status = status;
       fault_message = message;
@@ -167,7 +187,7 @@ StepState Engine::step(uint64_t budget_us) {
     bounds.deadline_us = later(impl_->clock.now_us(), budget_us);
     bounds.segment_us = budget_us;
   }
-  return impl_->advance_or_fail(bounds);
+  return impl_->guarded([&] { return impl_->advance(bounds); });
 }
 
 StepState Engine::run(uint64_t timeout_us, bool wait_for_work) {
@@ -176,8 +196,10 @@ StepState Engine::run(uint64_t timeout_us, bool wait_for_work) {
   StepBounds bounds;
   if (timeout_us != 0) bounds.deadline_us = later(impl.clock.now_us(), timeout_us);
   for (;;) {
-    const StepState state = impl.advance_or_fail(bounds);
-    if (!wait_for_work || impl.was_interrupted || state != StepState::kIdle) return state;
+    const StepState state = impl.guarded([&] { return impl.advance(bounds); });
+    if (!wait_for_work || impl.was_interrupted || state != StepState::kIdle) {
+      return impl.rest(state);
+    }
     const uint64_t now_us = impl.clock.now_us();
     if (now_us >= bounds.deadline_us) return state;
     const uint64_t sleep_us = std::min(kSleepUsMax, bounds.deadline_us - now_us);
@@ -187,31 +209,38 @@ StepState Engine::run(uint64_t timeout_us, bool wait_for_work) {
   }
 }
 
+// One look: is the generation over that ran at the first look (*serial was 0 then)?
+bool Engine::Impl::has_ended(SequenceId id, StepState state, uint64_t* serial,
+                             FinishReason* finish) {
+  Lock lock(*this);
+  const Sequence* sequence = *serial == 0 ? &table.get(id) : table.find(id);
+  if (sequence == nullptr) return true;
+  const Generation& generation = sequence->generation;
+  if (*serial == 0) *serial = generation.serial;
+  if (generation.serial != *serial || generation.phase == GenerationPhase::kNone) {
+    *finish = generation.finish;
+    return true;
+  }
+  if (state == StepState::kStalled) {
+    fail(Status::kLimit, "sequence ", id, ": its event ring is full with ",
+         sequence->storage.ring.size(), " events; wanted them taken with next_event");
+  }
+  return false;
+}
+
 FinishReason Engine::run_until_end(SequenceId id) {
   Impl& impl = *impl_;
   impl.was_interrupted = false;
   uint64_t serial = 0;
+  FinishReason finish = FinishReason::kNone;
   StepState state = StepState::kReady;
-  for (;;) {
-    {
-      Impl::Lock lock(impl);
-      const Sequence* sequence = serial == 0 ? &impl.table.get(id) : impl.table.find(id);
-      if (sequence == nullptr) return FinishReason::kNone;
-      const Generation& generation = sequence->generation;
-      if (serial == 0) serial = generation.serial;
-      if (generation.serial != serial || generation.phase == GenerationPhase::kNone) {
-        return generation.finish;
-      }
-      if (state == StepState::kStalled) {
-        fail(Status::kLimit, "sequence ", id, ": its event ring is full with ",
-             sequence->storage.ring.size(), " events; wanted them taken with next_event");
-      }
-    }
-    if (impl.was_interrupted) return FinishReason::kNone;
+  while (!impl.has_ended(id, state, &serial, &finish) && !impl.was_interrupted) {
     StepBounds bounds;
     bounds.one_pass = true;
-    state = impl.advance_or_fail(bounds);
+    state = impl.guarded([&] { return impl.advance(bounds); });
   }
+  impl.rest(state);
+  return finish;
 }
 
 // One look: is everything cached and no pass in flight (whose scratch memory the head would use)?
@@ -226,8 +255,8 @@ bool Engine::Impl::prepare_logits(SequenceId id) {
     fail(Status::kInvalidArgument, "sequence ", id,
          ": logits of 0 tokens asked, wanted at least 1");
   }
-  sequence.wants_prefill = sequence.uncached() > 0;
-  if (sequence.wants_prefill || pass.is_active) return false;
+  sequence.wants_prefill = sequence.rows_left() > 0;
+  if (sequence.wants_prefill || pass.is_active || flight_count > 0) return false;
   sequence.in_pass = true;
   return true;
 }
@@ -242,23 +271,19 @@ void Engine::logits(SequenceId id, std::span<float> out) {
   while (!impl.prepare_logits(id)) {
     StepBounds bounds;
     bounds.one_pass = true;
-    const StepState state = impl.advance_or_fail(bounds);
+    bounds.runs_ahead = false;
+    const StepState state = impl.guarded([&] { return impl.advance(bounds); });
     if (impl.was_interrupted) fail(Status::kCancelled, "logits: interrupted");
     if (state == StepState::kReady || impl.pass.is_active) continue;
     Impl::Lock lock(impl);
     const Sequence& sequence = impl.table.get(id);
-    if (sequence.uncached() == 0 || sequence.is_running()) continue;
+    if (sequence.rows_left() == 0 || sequence.is_running()) continue;
     fail(Status::kLimit, "sequence ", id, ": logits need ",
          (sequence.token_count + kPageTokens - 1) / kPageTokens - sequence.page_count,
          " more pages of ", kPageTokens, " tokens, ", impl.pages.free_count(), " are free");
   }
-  impl.pass.entries.push_back({id, 0, 0, -1});
-  try {
-    impl.model.logits(slot_of(id), out);
-  } catch (...) {
-    impl.after_failure();
-    throw;
-  }
+  impl.pass.entries.push_back({.sequence = id});
+  impl.guarded([&] { impl.model.logits(slot_of(id), out); });
   impl.drop_pass();
 }
 

@@ -29,7 +29,8 @@ struct EngineParts {
 class Engine {
  public:
   Engine(const EngineParts& parts, const EngineOptions& options);
-  ~Engine();  // ends nothing loudly: no events, no callbacks except free_user_data
+  // Waits for what flies, and ends nothing loudly: no events, no callbacks except free_user_data.
+  ~Engine();
   Engine(const Engine&) = delete;
   Engine& operator=(const Engine&) = delete;
 
@@ -74,10 +75,12 @@ class Engine {
   bool is_faulted();  // a pass failed in a way that does not roll back; see fault()
 
   // --- STEP --------------------------------------------------------------
-  // budget_us 0: one whole pass. Otherwise segments and passes until the budget is spent;
+  // budget_us 0: one whole pass; where the model lets passes run ahead, the next may be in flight
+  // on return (READY). Otherwise what flies, then segments and passes until the budget is spent;
   // overshoots by at most one segment. Events of push generations are delivered before it returns.
   StepState step(uint64_t budget_us);
   // Steps until idle, stalled, timeout (0 = none) or interrupt; wait_for_work sleeps while idle.
+  // Like run_until_end() and logits() it leaves nothing in flight.
   StepState run(uint64_t timeout_us, bool wait_for_work);
   // Steps until the generation of `id` has delivered its end (pull: until END is in the ring).
   // Returns its finish reason; kNone when interrupted or when the sequence was destroyed meanwhile.

@@ -39,18 +39,28 @@ Engine::Impl::Impl(const EngineParts& parts, const EngineOptions& options_in)
       text_rules(parts.tokenizer),
       rows_max(most_rows(limits, options_in)),
       sequence_tokens_max(most_tokens(limits)),
+      flights_max(parts.model.passes_ahead() + 1),
       cancels(limits.slots),
       table(limits.slots),
       pages(limits.page_count),
       scheduler(limits.slots) {
   garbage.reserve(2 * size_t{limits.slots});
   demands.reserve(limits.slots);
+  in_flight.resize(limits.slots);
+  draft.spans.reserve(rows_max);
+  draft.samples.reserve(limits.slots);
+  draft.biases.reserve(size_t{limits.slots} * kLogitBiasesMax);
   pass.entries.reserve(size_t{limits.slots} + 1);
-  pass.samples.reserve(limits.slots);
-  pass.spans.reserve(rows_max);
+  for (RunningPass& flight : flights) flight.entries.reserve(size_t{limits.slots} + 1);
+  DSV3_ASSERT(flights_max <= flights.size());
 }
 
 Engine::Impl::~Impl() {
+  try {
+    for (; flight_count > 0; --flight_count) model.wait_results();
+  } catch (...) {
+    // Nobody is left to hear of it.
+  }
   for (const uint32_t slot : table.by_age()) {
     UserData::taken_from(table.at(slot).generation.options).run();
   }
@@ -100,7 +110,7 @@ Garbage Engine::Impl::destroy(Sequence& sequence) {
   sequence.generation.phase = GenerationPhase::kNone;
   sequence.wants_prefill = false;
   if (sequence.in_pass) {
-    sequence.is_zombie = true;  // slot and pages stay until the pass is over
+    sequence.is_zombie = true;  // slot and pages stay until the last segment has run
     cancels.nudge();
   } else {
     out.storage = remove(sequence);
@@ -234,9 +244,6 @@ void Engine::Impl::start_generation(SequenceId id, GenerateOptions& request) {
          " events of earlier generations are not taken yet; wanted them taken with next_event");
   }
   Generation& generation = sequence.generation;
-  if (sequence.in_pass && sequence.pass_biases.empty()) {
-    sequence.pass_biases.swap(generation.options.biases);  // a draw in flight may read them
-  }
   generation.options = std::exchange(request, GenerateOptions());
   text.open(sequence.channel);
   generation.text = std::move(text);

@@ -1,11 +1,13 @@
 // What an Engine holds, grouped by what protects it, and the parts its calls are made of.
 #pragma once
 
+#include <array>
 #include <atomic>
 #include <condition_variable>
 #include <cstdint>
 #include <limits>
 #include <mutex>
+#include <span>
 #include <string>
 #include <string_view>
 #include <thread>
@@ -14,6 +16,7 @@
 #include "engine/cancel.h"
 #include "engine/engine.h"
 #include "engine/page_pool.h"
+#include "engine/running_pass.h"
 #include "engine/scheduler.h"
 #include "engine/sequence_table.h"
 
@@ -24,24 +27,17 @@ namespace dsv3 {
 // work.
 inline constexpr uint32_t kBudgetRowsMin = 16;
 
-// The pass that is being computed; owned by the step thread.
-struct RunningPass {
-  struct Entry {
-    SequenceId sequence = 0;
-    uint64_t generation = 0;  // serial; 0 = prefill without a generation
-    uint32_t row_count = 0;
-    int32_t draw = -1;  // index into samples; -1 = no token is drawn
-  };
-
-  bool is_active = false;
-  uint32_t segment = 0;  // the next one
-  uint32_t row_count = 0;
-  uint64_t busy_us = 0;
-  uint64_t segment_us_wanted = 0;  // of the budget it was planned under; 0 = any
-  uint64_t segment_us_max = 0;     // the head left out: it does not grow with the chunk
-  std::vector<Entry> entries;
+// The model's input while a pass is planned and begun; owned by the step thread. Biases are copied
+// under the lock: a generation may be replaced before begin() reads them.
+struct PassDraft {
   std::vector<PassSpan> spans;
   std::vector<PassSample> samples;
+  std::vector<LogitBias> biases;
+  void clear() {
+    spans.clear();
+    samples.clear();
+    biases.clear();
+  }
 };
 
 // How far one call may go.
@@ -49,6 +45,7 @@ struct StepBounds {
   uint64_t deadline_us = std::numeric_limits<uint64_t>::max();
   uint64_t segment_us = 0;  // a segment should not take longer; 0 = any
   bool one_pass = false;
+  bool runs_ahead = true;  // a pass may be left in flight; never under a budget
 };
 
 // Things to be let go of outside the lock: they run the host's code.
@@ -71,6 +68,7 @@ struct Engine::Impl {
   const TextRules text_rules;
   const uint32_t rows_max;
   const uint32_t sequence_tokens_max;  // one sequence alone always fits
+  const uint32_t flights_max;          // passes in flight at once: passes_ahead() + 1
 
   // --- any thread, any time
   CancelBoard cancels;
@@ -97,7 +95,12 @@ struct Engine::Impl {
   // --- owned by the step thread
   Scheduler scheduler;
   std::vector<SequenceDemand> demands;
-  RunningPass pass;
+  std::vector<const RunningPass::Entry*> in_flight;  // [slots] while a pass is planned
+  PassDraft draft;
+  RunningPass pass;                    // whose segments run now
+  std::array<RunningPass, 2> flights;  // whose last segment has run, oldest first
+  uint32_t flight_count = 0;
+  uint64_t landed_us = 0;                 // when the results of the last pass were there
   uint32_t budget_rows = kBudgetRowsMin;  // prefill rows of a pass under a budget, adapted
   bool was_interrupted = false;           // the call that runs now
   uint64_t planned_version = 0;           // work_version of the last plan
@@ -116,29 +119,56 @@ struct Engine::Impl {
   };
 
   // engine.cpp: step thread, lock not held
-  enum class Ran { kDone, kPaused, kDropped };
+  enum class Ran { kDone, kPaused, kDropped, kNothing };
+  template <typename Work>
+  auto guarded(const Work& work) {
+    try {
+      return work();
+    } catch (...) {
+      after_failure();
+      throw;
+    }
+  }
   StepState advance(const StepBounds& bounds);
-  StepState advance_or_fail(const StepBounds& bounds);
-  void after_failure();  // inside a catch block: rolls back or faults
+  void admit();
+  Ran take_off(const StepBounds& bounds);
   bool start_pass(const StepBounds& bounds);
   Ran run_segments(const StepBounds& bounds);
-  void commit_pass();
+  StepState rest(StepState state);  // lands what flies; the state then
   void drop_pass();
   bool take_interrupt();
+  void after_failure();  // inside a catch block: rolls back or faults
   void fault(Status status, const std::string& message);
+  bool has_ended(SequenceId id, StepState state, uint64_t* serial, FinishReason* finish);
   bool prepare_logits(SequenceId id);  // true when the cache holds all tokens; marks it in_pass
 
   // engine_pass.cpp: step thread, lock held
-  void plan_pass(const StepBounds& bounds, bool* any_refused);
+  bool plan_pass(const StepBounds& bounds);  // true: to be planned again
+  void collect_demands();
   void add_work(const PlannedWork& work);
-  void commit_entry(const RunningPass::Entry& entry);
-  void close_pass();  // the pass is over, whatever became of it
+  uint32_t add_span(const Sequence& sequence, uint32_t begin, uint32_t end);
+  void commit_entry(const RunningPass::Entry& entry, bool is_ahead, Sequence& sequence,
+                    std::span<const SampleResult> results);
+  void leave_pass();  // nothing reads its sequences without the lock any more
   bool is_pass_wanted();
   uint32_t prefill_rows(uint64_t segment_us) const;
-  void adapt_budget_rows();
+  void adapt_budget_rows(const RunningPass& over);
   StepState state_between_passes();
   bool any_blocked();
-  void note_segment(uint64_t us, bool is_head);
+
+  // engine_flight.cpp: step thread
+  bool land();                                                    // lock not held
+  std::span<const SampleResult> wait_for_oldest();                // lock not held
+  bool is_enqueued(const RunningPass& of) const;                  // its pieces happen later
+  void note_piece(RunningPass& of, uint64_t us, bool is_head);    // lock not held
+  uint64_t note_landing(RunningPass& flight, uint64_t begin_us);  // lock not held; its duration
+  void close_oldest();                                            // from here on: lock held
+  void forget_h(const RunningPass& of);
+  SequenceDemand outlook(const Sequence& sequence);
+  bool is_any_room_doubtful();
+  void void_entry(RunningPass& of, RunningPass::Entry& entry);
+  void void_entries(RunningPass& of);
+  void void_stale_entries();  // at any time when nothing of theirs can be committed any more
 
   // engine_events.cpp; lock held unless said otherwise
   void append_token(Sequence& sequence, int32_t token, AttentionForm form);

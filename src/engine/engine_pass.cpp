@@ -5,28 +5,26 @@
 #include "engine/engine_impl.h"
 
 namespace dsv3 {
+namespace {
 
-void Engine::Impl::plan_pass(const StepBounds& bounds, bool* any_refused) {
-  DSV3_ASSERT(!pass.is_active);
-  demands.clear();
-  for (const uint32_t slot : table.by_age()) {
-    const Sequence& sequence = table.at(slot);
-    demands.push_back({.slot = slot,
-                       .tokens = sequence.token_count,
-                       .cached = sequence.cached,
-                       .pages = sequence.page_count,
-                       .is_generating = sequence.is_running(),
-                       .is_wanted = sequence.is_wanted(),
-                       .is_blocked = sequence.is_blocked(text_rules)});
-  }
+constexpr int32_t kDrawnTokens[] = {kDrawnToken};
+
+}  // namespace
+
+// A plan that takes something from somebody is made only when nothing flies: what flies may end
+// those who would lose, and it is over soon.
+bool Engine::Impl::plan_pass(const StepBounds& bounds) {
+  DSV3_ASSERT(!pass.is_active && flight_count < flights_max);
+  collect_demands();
   const StepPlan& plan = scheduler.plan({.demands = demands,
                                          .pages_free = pages.free_count(),
                                          .page_count = pages.page_count(),
                                          .rows_max = rows_max,
                                          .prefill_rows_max = prefill_rows(bounds.segment_us),
                                          .policy = options.out_of_pages});
+  const bool takes = !plan.preempted.empty() || !plan.refusals.empty();
+  if (flight_count > 0 && (takes || is_any_room_doubtful())) return false;
   planned_version = work_version;
-  *any_refused = !plan.refusals.empty();
   for (const uint32_t slot : plan.preempted) {
     release_pages(table.at(slot));
     ++counts.preemptions;
@@ -36,56 +34,96 @@ void Engine::Impl::plan_pass(const StepBounds& bounds, bool* any_refused) {
                  str("latent cache: ", refusal.pages_wanted, " more pages of ", kPageTokens,
                      " tokens wanted, ", refusal.pages_free, " free of ", pages.page_count()));
   }
-  close_pass();
+  draft.clear();
   for (const PlannedWork& work : plan.work) add_work(work);
   pass.is_active = !plan.work.empty();
+  pass.is_ahead = flight_count > 0;
+  pass.in_slices = bounds.segment_us != 0;
   pass.segment_us_wanted = bounds.segment_us;
+  return !pass.is_active && !plan.refusals.empty();
+}
+
+void Engine::Impl::collect_demands() {
+  std::fill(in_flight.begin(), in_flight.end(), nullptr);
+  for (uint32_t i = 0; i < flight_count; ++i) {
+    for (const RunningPass::Entry& entry : flights[i].entries) {
+      const bool is_alive = table.find(entry.sequence) != nullptr;
+      if (is_alive && !entry.is_void) in_flight[slot_of(entry.sequence)] = &entry;
+    }
+  }
+  demands.clear();
+  for (const uint32_t slot : table.by_age()) demands.push_back(outlook(table.at(slot)));
 }
 
 void Engine::Impl::add_work(const PlannedWork& work) {
   Sequence& sequence = table.at(work.slot);
+  const SequenceDemand demand = outlook(sequence);
   for (uint32_t i = 0; i < work.pages_new; ++i) {
     sequence.storage.pages[sequence.page_count++] = pages.take();
   }
-  const uint32_t end = sequence.cached + work.row_count;
-  for (uint32_t at = sequence.cached; at < end;) {
-    const uint32_t next = sequence.form_end(at, end);
-    pass.spans.push_back({.slot = work.slot,
-                          .form = sequence.form(at),
-                          .position_begin = at,
-                          .tokens = {sequence.storage.tokens + at, next - at},
-                          .pages = {sequence.storage.pages, sequence.page_count},
-                          .last_of_slot = next == end});
-    at = next;
-  }
-  RunningPass::Entry entry{sequence.id, 0, work.row_count, -1};
+  RunningPass::Entry entry{.sequence = sequence.id,
+                           .row_begin = demand.cached,
+                           .row_count = work.row_count,
+                           .pages_new = work.pages_new};
   if (sequence.is_running()) entry.generation = sequence.generation.serial;
+  const uint32_t end = entry.row_begin + entry.row_count;
+  for (uint32_t at = entry.row_begin; at < end;) at = add_span(sequence, at, end);
+  if (work.row_count > 0) sequence.h_end = end;
   if (work.draws) {
-    entry.draw = static_cast<int32_t>(pass.samples.size());
-    pass.samples.push_back({work.slot, sequence.sample_row(options.vocab_limit)});
+    entry.draw = static_cast<int32_t>(draft.samples.size());
+    PassSample sample{work.slot, sequence.sample_row(demand.tokens, options.vocab_limit)};
+    const std::vector<LogitBias>& biases = sequence.generation.options.biases;
+    sample.row.biases = draft.biases.data() + draft.biases.size();
+    sample.row.bias_count = static_cast<uint32_t>(biases.size());
+    draft.biases.insert(draft.biases.end(), biases.begin(), biases.end());  // room is reserved
+    draft.samples.push_back(sample);
   }
   pass.row_count += work.row_count;
   pass.entries.push_back(entry);
   sequence.in_pass = true;
 }
 
-void Engine::Impl::commit_entry(const RunningPass::Entry& entry) {
-  Sequence& sequence = table.at(slot_of(entry.sequence));
-  if (sequence.is_zombie) return;
+// From `begin` to where the form changes, or to `end`: the beginning of the next span.
+uint32_t Engine::Impl::add_span(const Sequence& sequence, uint32_t begin, uint32_t end) {
+  PassSpan span{.slot = sequence.slot,
+                .position_begin = begin,
+                .tokens = kDrawnTokens,
+                .pages = {sequence.storage.pages, sequence.page_count}};
+  if (begin == sequence.token_count) {  // what flies draws it
+    span.form = AttentionForm::kAbsorbed;
+  } else {
+    span.form = sequence.form(begin);
+    const uint32_t next = sequence.form_end(begin, std::min(end, sequence.token_count));
+    span.tokens = {sequence.storage.tokens + begin, next - begin};
+  }
+  const uint32_t next = begin + static_cast<uint32_t>(span.tokens.size());
+  span.last_of_slot = next == end;
+  draft.spans.push_back(span);
+  return next;
+}
+
+void Engine::Impl::commit_entry(const RunningPass::Entry& entry, bool is_ahead, Sequence& sequence,
+                                std::span<const SampleResult> results) {
   const Generation& generation = sequence.generation;
-  const bool is_current = sequence.is_running() && generation.serial == entry.generation;
+  const bool is_current = is_of_current(entry, sequence);
   const uint32_t before = sequence.cached;
-  const uint32_t after = before + entry.row_count;
+  const uint32_t after = entry.row_begin + entry.row_count;
+  DSV3_ASSERT(entry.row_begin <= before && before <= after && after <= sequence.token_count);
   const bool is_decode = entry.row_count == 1 && entry.draw >= 0 &&
-                         before >= sequence.cached_peak &&
-                         sequence.form(before) == AttentionForm::kAbsorbed;
+                         entry.row_begin >= sequence.cached_peak &&
+                         sequence.form(entry.row_begin) == AttentionForm::kAbsorbed;
   if (!is_decode) counts.tokens_prefilled += entry.row_count;
-  counts.tokens_recomputed += std::max(std::min(after, sequence.cached_peak), before) - before;
+  const uint32_t known_end = std::min(after, sequence.cached_peak);
+  counts.tokens_recomputed += std::max(known_end, entry.row_begin) - entry.row_begin;
   sequence.cached = after;
   sequence.cached_peak = std::max(sequence.cached_peak, after);
-  if (sequence.uncached() == 0) sequence.wants_prefill = false;
+  if (after == sequence.token_count) sequence.wants_prefill = false;
 
-  if (is_current && before < generation.token_begin && entry.row_count > 0 &&
+  // Without flight, the prefill of a pass planned ahead would be that of the generation started
+  // since.
+  const bool is_its_prefill =
+      is_current || (is_ahead && entry.generation == 0 && sequence.is_running());
+  if (is_its_prefill && before < generation.token_begin && entry.row_count > 0 &&
       generation.wants(kEventsPrefill)) {
     const uint32_t begin = generation.cached_begin;
     const uint32_t now = std::clamp(after, begin, generation.token_begin);
@@ -95,26 +133,16 @@ void Engine::Impl::commit_entry(const RunningPass::Entry& entry) {
                                 .prefill_total = generation.token_begin - begin});
   }
   if (is_current && entry.draw >= 0) {
-    commit_token(sequence, model.results()[static_cast<size_t>(entry.draw)]);
+    commit_token(sequence, results[static_cast<size_t>(entry.draw)]);
   }
 }
 
-void Engine::Impl::close_pass() {
+void Engine::Impl::leave_pass() {
   for (const RunningPass::Entry& entry : pass.entries) {
     Sequence& sequence = table.at(slot_of(entry.sequence));
     sequence.in_pass = false;
-    sequence.pass_biases.clear();
     if (sequence.is_zombie) garbage.push_back({UserData(), remove(sequence)});
   }
-  pass.is_active = false;
-  pass.segment = 0;
-  pass.row_count = 0;
-  pass.busy_us = 0;
-  pass.segment_us_wanted = 0;
-  pass.segment_us_max = 0;
-  pass.entries.clear();
-  pass.spans.clear();
-  pass.samples.clear();
 }
 
 // Is there anybody left for whom the pass computes?
@@ -122,8 +150,7 @@ bool Engine::Impl::is_pass_wanted() {
   return std::any_of(pass.entries.begin(), pass.entries.end(), [this](const auto& entry) {
     const Sequence& sequence = table.at(slot_of(entry.sequence));
     if (sequence.is_zombie) return false;
-    if (entry.generation == 0) return true;
-    return sequence.is_running() && sequence.generation.serial == entry.generation;
+    return entry.generation == 0 || is_of_current(entry, sequence);
   });
 }
 
@@ -134,19 +161,20 @@ uint32_t Engine::Impl::prefill_rows(uint64_t segment_us) const {
 
 // What one more row costs is not known beforehand (it may wake other experts), so the chunk that
 // fits a budget is found by trying: up while there is room, halved as soon as there is none.
-void Engine::Impl::adapt_budget_rows() {
-  const uint64_t wanted = pass.segment_us_wanted;
-  if (wanted == 0 || pass.row_count == 0) return;
-  if (pass.segment_us_max > wanted) {
-    budget_rows = std::max(kBudgetRowsMin, std::min(budget_rows, pass.row_count) / 2);
-  } else if (pass.row_count >= budget_rows && pass.segment_us_max <= wanted / 4 * 3) {
-    const bool is_far = pass.segment_us_max <= wanted / 2;
+void Engine::Impl::adapt_budget_rows(const RunningPass& over) {
+  const uint64_t wanted = over.segment_us_wanted;
+  if (wanted == 0 || over.row_count == 0) return;
+  if (over.segment_us_max > wanted) {
+    budget_rows = std::max(kBudgetRowsMin, std::min(budget_rows, over.row_count) / 2);
+  } else if (over.row_count >= budget_rows && over.segment_us_max <= wanted / 4 * 3) {
+    const bool is_far = over.segment_us_max <= wanted / 2;
     const uint32_t more = is_far ? budget_rows : std::max(1u, budget_rows / 4);
     budget_rows = std::min(rows_max, budget_rows + more);
   }
 }
 
 StepState Engine::Impl::state_between_passes() {
+  if (flight_count > 0) return StepState::kReady;
   const auto slots = table.by_age();
   const bool any_ready = std::any_of(slots.begin(), slots.end(), [this](uint32_t slot) {
     const Sequence& sequence = table.at(slot);
@@ -160,16 +188,6 @@ bool Engine::Impl::any_blocked() {
   const auto slots = table.by_age();
   return std::any_of(slots.begin(), slots.end(),
                      [this](uint32_t slot) { return table.at(slot).is_blocked(text_rules); });
-}
-
-void Engine::Impl::note_segment(uint64_t us, bool is_head) {
-  pass.busy_us += us;
-  if (!is_head) pass.segment_us_max = std::max(pass.segment_us_max, us);
-  busy_us.fetch_add(us, std::memory_order_relaxed);
-  // Written by this thread only; atomic because stats() reads it.
-  if (us > segment_us_max.load(std::memory_order_relaxed)) {
-    segment_us_max.store(us, std::memory_order_relaxed);
-  }
 }
 
 }  // namespace dsv3

@@ -13,7 +13,7 @@ namespace dsv3 {
 struct SequenceDemand {
   uint32_t slot = 0;
   uint32_t tokens = 0;         // in the sequence
-  uint32_t cached = 0;         // of them in the latent cache
+  uint32_t cached = 0;         // of them that need no row any more
   uint32_t pages = 0;          // held
   bool is_generating = false;  // wants a token drawn after the last
   bool is_wanted = false;      // has work: generates, or has tokens to prefill

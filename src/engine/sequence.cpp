@@ -35,8 +35,14 @@ void SequenceStorage::carve(Carver& carver, uint32_t events_max) {
   ring.carve(carver, events_max);
 }
 
-bool Sequence::is_blocked(const TextRules& rules) const {
-  return is_running() && !storage.ring.has_room(pass_events_max(generation.options, rules));
+bool Sequence::is_last_token(uint32_t tokens) const {
+  const uint32_t most = generation.options.max_tokens;
+  return tokens == storage.tokens_max || (most != 0 && tokens - generation.token_begin >= most);
+}
+
+bool Sequence::is_blocked(const TextRules& rules, uint32_t passes) const {
+  return is_running() &&
+         !storage.ring.has_room(passes * pass_events_max(generation.options, rules));
 }
 
 bool Sequence::is_due() const {
@@ -64,10 +70,10 @@ uint32_t Sequence::form_end(uint32_t begin, uint32_t end) const {
   return at;
 }
 
-SampleRow Sequence::sample_row(uint32_t vocab_limit) const {
+SampleRow Sequence::sample_row(uint32_t position, uint32_t vocab_limit) const {
   const Sampling& sampling = generation.options.sampling;
   SampleRow row;
-  row.position = token_count;
+  row.position = position;
   row.seed = sampling.seed;
   row.temperature = sampling.temperature;
   row.top_k = sampling.top_k;
@@ -76,11 +82,7 @@ SampleRow Sequence::sample_row(uint32_t vocab_limit) const {
   row.repetition_penalty = sampling.repetition_penalty;
   row.presence_penalty = sampling.presence_penalty;
   row.frequency_penalty = sampling.frequency_penalty;
-  row.history = storage.tokens;
-  row.history_count = token_count;
   row.generated_begin = generation.token_begin;
-  row.biases = generation.options.biases.data();
-  row.bias_count = static_cast<uint32_t>(generation.options.biases.size());
   row.vocab_limit = vocab_limit;
   row.top_logprobs = generation.options.top_logprobs;
   return row;

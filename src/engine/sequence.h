@@ -32,31 +32,44 @@ struct SequenceStorage {
   void carve(Carver& carver, uint32_t events_max);
 };
 
-// Guarded by the engine's lock, except that a pass in flight reads tokens [0, its last row] and
-// pages without it: neither changes while in_pass is set.
+// Guarded by the engine's lock, except that the step thread reads tokens of its rows and pages
+// without it when it begins a pass: neither changes while in_pass is set.
 struct Sequence {
+  static constexpr uint32_t kNoH = UINT32_MAX;
+
   SequenceId id = 0;  // 0: the slot is free
   uint32_t slot = 0;
   SequenceStorage storage;
   uint32_t token_count = 0;
-  uint32_t cached = 0;                 // tokens whose latents are in the pages
-  uint32_t cached_peak = 0;            // the most that were ever: below it prefill is recomputation
+  uint32_t cached = 0;       // tokens whose latents are in the pages
+  uint32_t cached_peak = 0;  // the most that were ever: below it prefill is recomputation
+  // Tokens up to the one whose h the slot holds once all begun passes are over; kNoH = not known.
+  uint32_t h_end = 0;
   uint32_t page_count = 0;             // held
   Channel channel = Channel::kAnswer;  // open after the last token
   bool wants_prefill =
       false;               // appended tokens (or logits) are to be computed without a generation
-  bool in_pass = false;    // the pass in flight has rows or a draw of it
-  bool is_zombie = false;  // destroyed while in_pass: the slot goes free when the pass is over
+  bool in_pass = false;    // the pass whose segments run now has rows or a draw of it
+  bool is_zombie = false;  // destroyed while in_pass: the slot goes free when the pass flies
   bool destroy_on_return = false;  // destroyed while its callback runs
   Generation generation;
-  std::vector<LogitBias> pass_biases;  // of a generation replaced while its draw was in flight
-  std::string error;                   // of the last failing call or generation
+  std::string error;  // of the last failing call or generation
 
   uint32_t tokens_left() const { return storage.tokens_max - token_count; }
-  uint32_t uncached() const { return token_count - cached; }
+  // Rows that are to be computed before the next token can be drawn.
+  uint32_t rows_left() const { return token_count - row_begin(token_count, cached); }
+  // Where its next rows begin, with so many tokens of which so many are cached: behind the cached
+  // ones. But when there are no others, and a row that became void has left another h in the slot,
+  // the last is computed again.
+  uint32_t row_begin(uint32_t tokens, uint32_t tokens_cached) const {
+    const bool is_h_lost = tokens == tokens_cached && h_end != tokens_cached;
+    return is_h_lost ? tokens_cached - 1 : tokens_cached;
+  }
   bool is_running() const { return generation.phase == GenerationPhase::kRunning; }
-  bool is_wanted() const { return is_running() || (wants_prefill && uncached() > 0); }
-  bool is_blocked(const TextRules& rules) const;
+  bool is_wanted() const { return is_running() || (wants_prefill && rows_left() > 0); }
+  bool is_last_token(uint32_t tokens) const;  // the generation ends with it by a limit at latest
+  // Generates, and its ring has no room for what so many passes may say.
+  bool is_blocked(const TextRules& rules, uint32_t passes = 1) const;
   bool is_due() const;  // has events for its callback
   uint32_t generated_count() const { return token_count - generation.token_begin; }
 
@@ -64,8 +77,8 @@ struct Sequence {
   AttentionForm form(uint32_t index) const;
   // One past the last token from `begin` on, before `end`, that has begin's form.
   uint32_t form_end(uint32_t begin, uint32_t end) const;
-  // How the next token is drawn.
-  SampleRow sample_row(uint32_t vocab_limit) const;
+  // How the token at `position` is drawn; without biases.
+  SampleRow sample_row(uint32_t position, uint32_t vocab_limit) const;
 };
 
 }  // namespace dsv3

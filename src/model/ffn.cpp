@@ -4,21 +4,21 @@ namespace dsv3 {
 
 void mlp_forward(Ops& ops, const PassContext& pass, const MlpWeights& weights, const Rows& out) {
   const Activations& a = *pass.buffers;
-  const uint32_t rows = pass.batch.rows;
+  const uint32_t rows = pass.in.batch.rows;
   const Rows x = first_rows(a.x, rows);
   const uint32_t width = weights.gate.rows;
   Rows gate = first_rows(a.gate, rows, width);
   Rows up = first_rows(a.up, rows, width);
-  ops.linear({.x = x, .weight = weights.gate, .y = gate});
-  ops.linear({.x = x, .weight = weights.up, .y = up});
+  ops.linear({.x = x, .x_codes = a.x_codes, .weight = weights.gate, .y = gate});
+  ops.linear({.x = x, .x_codes = a.x_codes, .weight = weights.up, .y = up});
   ops.swiglu({.gate = gate, .up = up, .out = gate});
   ops.linear({.x = gate, .weight = weights.down, .y = out});
 }
 
 void moe_forward(Ops& ops, Ops& expert_ops, const PassContext& pass, const ModelConfig& config,
-                 const MoeWeights& weights, uint64_t* layer_tokens) {
+                 const MoeWeights& weights, const MoeLayer& layer) {
   const Activations& a = *pass.buffers;
-  const uint32_t rows = pass.batch.rows;
+  const uint32_t rows = pass.in.batch.rows;
   const uint32_t k = config.router.experts_per_token;
   const auto expert_count = static_cast<uint32_t>(weights.experts.size());
   const Rows x = first_rows(a.x, rows);
@@ -32,18 +32,19 @@ void moe_forward(Ops& ops, Ops& expert_ops, const PassContext& pass, const Model
              .bias = static_cast<const float*>(weights.bias.data),
              .ids = a.expert_ids,
              .weights = a.expert_weights,
-             .expert_tokens = layer_tokens,
+             .expert_tokens = layer.expert_tokens,
              .nan_count = a.nan_count});
   expert_ops.expert_gate_up({.x = x,
+                             .x_codes = expert_ops.wants_codes() ? a.x_codes : QuantRows(),
                              .ids = a.expert_ids,
                              .experts_per_token = k,
-                             .experts = weights.experts.data(),
+                             .experts = layer.experts,
                              .expert_count = expert_count,
                              .hidden = hidden});
   expert_ops.expert_down({.hidden = hidden,
                           .ids = a.expert_ids,
                           .experts_per_token = k,
-                          .experts = weights.experts.data(),
+                          .experts = layer.experts,
                           .expert_count = expert_count,
                           .y = y});
   if (has_shared) mlp_forward(ops, pass, weights.shared, first_rows(a.shared, rows));

@@ -8,9 +8,14 @@ namespace dsv3 {
 // out [T, H] = (silu(x gate^T) * (x up^T)) down^T with x = buffers.x.
 void mlp_forward(Ops& ops, const PassContext& pass, const MlpWeights& weights, const Rows& out);
 
-// buffers.h [T, H] = routed experts weighted by the router + the shared expert. `layer_tokens` [E]
-// counts the tokens each expert got.
+// What one layer's experts are in device memory.
+struct MoeLayer {
+  const ExpertWeights* experts = nullptr;  // [E]
+  uint64_t* expert_tokens = nullptr;       // [E] counts the tokens each expert got
+};
+
+// buffers.h [T, H] = routed experts weighted by the router + the shared expert.
 void moe_forward(Ops& ops, Ops& expert_ops, const PassContext& pass, const ModelConfig& config,
-                 const MoeWeights& weights, uint64_t* layer_tokens);
+                 const MoeWeights& weights, const MoeLayer& layer);
 
 }  // namespace dsv3

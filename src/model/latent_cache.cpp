@@ -5,12 +5,14 @@
 namespace dsv3 {
 namespace {
 
-uint64_t page_elements(const ModelConfig& config) {
+// In elements, or bytes of F8E4M3 pages, whose parts differ in type.
+uint64_t page_stride(const ModelConfig& config, DType dtype) {
+  if (dtype == DType::kF8E4M3) return latent_page_bytes_f8(config.mla);
   return uint64_t{kPageTokens} * (config.mla.latent_rank + config.mla.rope_dim);
 }
 
 uint64_t bytes_per_layer(const ModelConfig& config, DType dtype, uint32_t page_count) {
-  const uint64_t page_bytes = page_elements(config) * dtype_bits(dtype) / 8;
+  const uint64_t page_bytes = page_stride(config, dtype) * dtype_bits(dtype) / 8;
   return mul_or_fail<uint64_t>(page_bytes, page_count, "bytes of the latent cache");
 }
 
@@ -24,7 +26,7 @@ LatentCache::LatentCache(Device& device, const ModelConfig& config, DType dtype,
             .dtype = dtype,
             .page_count = page_count,
             .width = config.mla.latent_rank + config.mla.rope_dim,
-            .page_stride = page_elements(config)};
+            .page_stride = page_stride(config, dtype)};
 }
 
 uint64_t LatentCache::bytes(const ModelConfig& config, DType dtype, uint32_t page_count) {

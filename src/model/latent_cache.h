@@ -1,4 +1,5 @@
-// The paged MLA latent cache: [layers][pages][64][Rkv + dr], taken once at load (design §5).
+// The paged MLA latent cache, [layers][pages], taken once at load; what a page holds stands at
+// LatentPages (design §5).
 #pragma once
 
 #include <cstdint>

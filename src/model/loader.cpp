@@ -47,6 +47,12 @@ PassLimits make_limits(const ModelConfig& config, const ModelSizes& sizes, DType
   return limits;
 }
 
+void check_cache_dtype(DType cache, DType act) {
+  if (cache == act || (cache == DType::kF8E4M3 && act == DType::kBF16)) return;
+  fail(Status::kUnsupported, "cache_dtype is ", dtype_name(cache), ", this model computes in ",
+       dtype_name(act), ", wanted ", dtype_name(act), act == DType::kBF16 ? " or F8_E4M3" : "");
+}
+
 }  // namespace
 
 ModelLoader::ModelLoader(std::unique_ptr<FileSource> source, const ModelOptions& options,
@@ -93,9 +99,11 @@ void ModelLoader::advance() {
       stage_ = Stage::kWeights;
       return;
     case Stage::kWeights:
-      if (!weights_->step(parts_.device)) return;
-      model_->weight_memory = weights_->take_memory();
-      stage_ = Stage::kDone;
+      if (!weights_->step()) return;
+      stage_ = Stage::kPrepare;
+      return;
+    case Stage::kPrepare:
+      if (model_->transformer->prepare()) stage_ = Stage::kDone;
       return;
     case Stage::kDone:
       return;
@@ -114,24 +122,27 @@ void ModelLoader::read_config() {
 
 void ModelLoader::make_plan() {
   LoadedModel& model = *model_;
-  weights_ = std::make_unique<WeightLoader>(*model.checkpoint, model.config, model.weights,
-                                            options_.weights);
+  weights_ = std::make_unique<WeightLoader>(*model.checkpoint, parts_.device, model.config,
+                                            model.weights, options_.weights);
   model.activation_dtype = weights_->activation_dtype();
   model.cache_dtype = options_.sizes.cache_dtype.value_or(model.activation_dtype);
+  check_cache_dtype(model.cache_dtype, model.activation_dtype);
   model.limits = make_limits(model.config, options_.sizes, model.cache_dtype);
-  const TransformerBytes bytes = Transformer::bytes(model.config, parts_.ops, model.limits,
-                                                    model.activation_dtype, model.cache_dtype);
+  const TransformerBytes bytes =
+      Transformer::bytes(parts_.device, model.config, parts_.ops, model.limits,
+                         model.activation_dtype, model.cache_dtype);
   model.plan = {.weights_mapped = weights_->bytes().mapped,
                 .weights_copied = weights_->bytes().copied,
                 .cache = bytes.cache,
                 .activations = bytes.activations,
-                .scratch = bytes.scratch};
+                .scratch = bytes.scratch,
+                .host = bytes.host};
 }
 
 // Memory first: a load that cannot fit fails before it has read a weight.
 void ModelLoader::take_memory() {
   LoadedModel& model = *model_;
-  weights_->reserve(parts_.device);
+  model.weight_memory = weights_->reserve();
   model.transformer =
       std::make_unique<Transformer>(TransformerParts{.device = parts_.device,
                                                      .ops = parts_.ops,

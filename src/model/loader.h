@@ -1,6 +1,6 @@
-// A model from its files, in slices: open headers, read config, check the manifest, bind weights,
-// take the memory of passes. Everything a context needs of a checkpoint comes out as one
-// LoadedModel.
+// A model from its files, in slices: open headers, read config, check the manifest, take the memory
+// of passes, bind or stream weights, get ready for the first pass. Everything a context needs of a
+// checkpoint comes out as one LoadedModel.
 #pragma once
 
 #include <cstdint>
@@ -27,7 +27,7 @@ struct ModelSizes {
   uint32_t positions_max = 0;        // context length; 0 = the model's, cut to the cache
   uint64_t cache_tokens = 0;         // room of all sequences together; 0 = see cache_bytes
   uint64_t cache_bytes = 0;          // with both 0: the context length or 8192 tokens, the smaller
-  std::optional<DType> cache_dtype;  // BF16 or F32; unset = the activations'
+  std::optional<DType> cache_dtype;  // F8E4M3 beside BF16 activations; unset = the activations'
 };
 
 struct ModelOptions {
@@ -37,13 +37,15 @@ struct ModelOptions {
   uint64_t text_file_bytes_max = 64u << 20;  // tokenizer.json and its neighbours
 };
 
-// Bytes by tier. Mapped weights are pages of the file: they belong to the system's page cache.
+// Bytes by tier, of device memory except where told. Mapped weights are pages of the file: they
+// belong to the system's page cache.
 struct MemoryPlan {
   uint64_t weights_mapped = 0;
   uint64_t weights_copied = 0;
   uint64_t cache = 0;
   uint64_t activations = 0;
   uint64_t scratch = 0;
+  uint64_t host = 0;  // staging memory of a device that reads no host memory
   uint64_t own() const { return weights_copied + cache + activations + scratch; }
 };
 
@@ -96,7 +98,7 @@ class ModelLoader {
   std::unique_ptr<LoadedModel> take();
 
  private:
-  enum class Stage : uint8_t { kHeaders, kConfig, kPlan, kMemory, kWeights, kDone };
+  enum class Stage : uint8_t { kHeaders, kConfig, kPlan, kMemory, kWeights, kPrepare, kDone };
   void advance();
   void read_config();
   void make_plan();

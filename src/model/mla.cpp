@@ -10,24 +10,24 @@ Mla::Mla(const ModelConfig& config, const MlaWeights& weights, const float* inv_
 
 void Mla::forward(Ops& ops, const PassContext& pass, const LatentPages& pages) const {
   Activations& a = *pass.buffers;
-  const uint32_t rows = pass.batch.rows;
+  const uint32_t rows = pass.in.batch.rows;
   const Rows x = first_rows(a.x, rows);
   const Rows q = first_rows(a.q, rows);
   const Rows z = first_rows(a.z, rows);
   const Rows attended = first_rows(a.attended, rows);
 
   project_query(ops, pass);
-  ops.linear({.x = x, .weight = weights_.kv_a, .y = z});
+  ops.linear({.x = x, .x_codes = a.x_codes, .weight = weights_.kv_a, .y = z});
   ops.mla_append({.shape = config_.mla,
                   .rope = rope_,
-                  .batch = pass.batch,
+                  .batch = pass.in.batch,
                   .q = q,
                   .z = z,
                   .latent_norm = weights_.kv_a_norm,
                   .eps = config_.low_rank_norm_eps,
                   .pages = pages});
   ops.mla_attend({.shape = config_.mla,
-                  .batch = pass.batch,
+                  .batch = pass.in.batch,
                   .q = q,
                   .kv_b = weights_.kv_b,
                   .pages = pages,
@@ -38,15 +38,15 @@ void Mla::forward(Ops& ops, const PassContext& pass, const LatentPages& pages) c
 
 void Mla::project_query(Ops& ops, const PassContext& pass) const {
   Activations& a = *pass.buffers;
-  const uint32_t rows = pass.batch.rows;
+  const uint32_t rows = pass.in.batch.rows;
   const Rows x = first_rows(a.x, rows);
   const Rows q = first_rows(a.q, rows);
   if (config_.query_rank == 0) {
-    ops.linear({.x = x, .weight = weights_.q_b, .y = q});
+    ops.linear({.x = x, .x_codes = a.x_codes, .weight = weights_.q_b, .y = q});
     return;
   }
   const Rows q_low = first_rows(a.q_low, rows);
-  ops.linear({.x = x, .weight = weights_.q_a, .y = q_low});
+  ops.linear({.x = x, .x_codes = a.x_codes, .weight = weights_.q_a, .y = q_low});
   ops.rms_norm(
       {.x = q_low, .weight = weights_.q_a_norm, .eps = config_.low_rank_norm_eps, .out = q_low});
   ops.linear({.x = q_low, .weight = weights_.q_b, .y = q});

@@ -3,6 +3,7 @@
 
 #include "model/activations.h"
 #include "model/config.h"
+#include "model/pass_input.h"
 #include "model/weights.h"
 #include "ops/ops.h"
 
@@ -10,13 +11,13 @@ namespace dsv3 {
 
 // What every layer of one pass shares.
 struct PassContext {
-  Batch batch;
+  PassArrays in;
   Activations* buffers = nullptr;
 };
 
 class Mla {
  public:
-  // `inv_freq` [dr/2] outlives the Mla.
+  // `inv_freq` [dr/2], device memory, outlives the Mla.
   Mla(const ModelConfig& config, const MlaWeights& weights, const float* inv_freq);
 
   // buffers.x [T, H] -> buffers.h [T, H]; appends the batch to `pages`.

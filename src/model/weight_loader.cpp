@@ -11,14 +11,11 @@
 namespace dsv3 {
 namespace {
 
-constexpr uint64_t kCopyPieceBytes = 8u << 20;
-constexpr uint64_t kPieceAlignment = 64;
+constexpr uint64_t kPieceBytes = 8u << 20;
 
 bool is_floating(std::optional<DType> dtype) {
   return dtype == DType::kBF16 || dtype == DType::kF32 || dtype == DType::kF16;
 }
-
-uint64_t padded(uint64_t bytes) { return align_up(bytes, kPieceAlignment); }
 
 // Element `index` of a BF16, F16 or F32 tensor at any alignment.
 float element(const std::byte* data, DType dtype, uint64_t index) {
@@ -32,49 +29,15 @@ float element(const std::byte* data, DType dtype, uint64_t index) {
   return dtype == DType::kBF16 ? bf16_to_float(bits) : f16_to_float(bits);
 }
 
-// True when any byte of rows [row, row + 128) x cols [col, col + 128) is not a zero.
-bool block_has_nonzero(const TensorView& tensor, uint64_t row, uint64_t col) {
-  const uint64_t row_end = std::min<uint64_t>(row + kBlock, tensor.shape[0]);
-  const uint64_t col_end = std::min<uint64_t>(col + kBlock, tensor.shape[1]);
-  for (uint64_t r = row; r < row_end; ++r) {
-    for (uint64_t c = col; c < col_end; ++c) {
-      const auto byte = std::to_integer<uint8_t>(tensor.data[r * tensor.shape[1] + c]);
-      if ((byte & 0x7fu) != 0) return true;
-    }
-  }
-  return false;
-}
-
-// `where` is the file and name of the scales.
-void check_scales(const std::string& where, const TensorView& tensor, const TensorView& scales) {
-  for (uint64_t i = 0; i < scales.shape.elements(); ++i) {
-    const float scale = element(scales.data, DType::kF32, i);
-    const uint64_t row = i / scales.shape[1];
-    const uint64_t col = i % scales.shape[1];
-    if (!std::isfinite(scale) || scale < 0.0f) {
-      fail(Status::kInvalidModel, where, ": element [", row, ", ", col, "] is ", scale,
-           ", wanted a finite number above 0");
-    }
-    if (scale == 0.0f && block_has_nonzero(tensor, row * kBlock, col * kBlock)) {
-      fail(Status::kInvalidModel, where, ": element [", row, ", ", col,
-           "] is 0 for a block that is not all zero, wanted a finite number above 0");
-    }
-  }
-}
-
-void check_no_nan_bytes(const std::string& where, const TensorView& tensor) {
-  for (uint64_t i = 0; i < tensor.bytes; ++i) {
-    if ((std::to_integer<uint8_t>(tensor.data[i]) & 0x7fu) == 0x7fu) {
-      fail(Status::kInvalidModel, where, ": byte ", i, " is NaN in F8_E4M3, wanted a number");
-    }
-  }
-}
-
 }  // namespace
 
-WeightLoader::WeightLoader(Checkpoint& checkpoint, const ModelConfig& config, ModelWeights& weights,
-                           const WeightLoadOptions& options)
-    : checkpoint_(checkpoint), options_(options), weights_(weights), tied_head_(config.tied_head) {
+WeightLoader::WeightLoader(Checkpoint& checkpoint, Device& device, const ModelConfig& config,
+                           ModelWeights& weights, const WeightLoadOptions& options)
+    : checkpoint_(checkpoint),
+      device_(device),
+      options_(options),
+      weights_(weights),
+      tied_head_(config.tied_head) {
   visit_manifest(config, weights, [this](WeightRequest request) {
     items_.push_back(check(std::move(request)));
     plan_bytes(items_.back());
@@ -131,28 +94,29 @@ void WeightLoader::fail_missing(const WeightRequest& request) const {
        ": tensor ", request.name, " is missing, wanted shape ", request.shape.text());
 }
 
+// Misaligned tensors are copied. F8 values never are: their scales may have to be, alone.
 void WeightLoader::plan_bytes(Item& item) {
-  const bool in_place = options_.map && checkpoint_.can_map();
-  // By address, not by place in the file: the host's memory may start anywhere.
-  const auto misaligned = [this](const TensorEntry& entry) {
-    const auto address = reinterpret_cast<uintptr_t>(checkpoint_.map_tensor(entry).data);
-    return address % std::max<uint64_t>(dtype_bits(*entry.dtype) / 8, 1) != 0;
-  };
-  const auto plan_one = [&](const TensorEntry& entry, bool& copy) {
-    copy = !in_place || misaligned(entry);
-    if (copy) {
-      item.own_bytes += padded(entry.bytes);
-    } else {
-      bytes_.mapped += entry.bytes;
-    }
-  };
-  if (item.request.as_float) {
-    item.own_bytes = padded(item.request.shape.elements() * sizeof(float));
+  item.in_place = device_.reads_host_memory() && options_.map && checkpoint_.can_map() &&
+                  !item.request.as_float && is_aligned(*item.tensor);
+  if (!item.in_place) {
+    const DType dtype = item.request.as_float ? DType::kF32 : *item.tensor->dtype;
+    item.own_bytes = device_.weight_bytes(item.request.shape, dtype);
   } else {
-    plan_one(*item.tensor, item.copy_tensor);
-    if (item.scales != nullptr) plan_one(*item.scales, item.copy_scales);
+    bytes_.mapped += item.tensor->bytes;
+    item.copy_scales = item.scales != nullptr && !is_aligned(*item.scales);
+    if (item.copy_scales) {
+      item.own_bytes = device_.weight_bytes(item.scales->shape, DType::kF32);
+    } else if (item.scales != nullptr) {
+      bytes_.mapped += item.scales->bytes;
+    }
   }
   bytes_.copied = add_or_fail(bytes_.copied, item.own_bytes, "bytes of copied weights");
+}
+
+// By address, not by place in the file: the host's memory may start anywhere.
+bool WeightLoader::is_aligned(const TensorEntry& entry) const {
+  const auto address = reinterpret_cast<uintptr_t>(checkpoint_.map_tensor(entry).data);
+  return address % std::max<uint64_t>(dtype_bits(*entry.dtype) / 8, 1) == 0;
 }
 
 DType WeightLoader::activation_dtype() const {
@@ -160,81 +124,151 @@ DType WeightLoader::activation_dtype() const {
   return embed == DType::kBF16 ? DType::kBF16 : DType::kF32;
 }
 
-void WeightLoader::reserve(Device& device) { memory_ = device.allocate(bytes_.copied, "weights"); }
+Block WeightLoader::reserve() {
+  Block block = device_.allocate(bytes_.copied, "weights");
+  memory_ = block.data();
+  return block;
+}
 
-bool WeightLoader::step(Device& device) {
+bool WeightLoader::step() {
   if (item_index_ == items_.size()) return true;
   const Item& item = items_[item_index_];
-  if (!copy_piece(item)) return false;
-  bind(device, item);
+  if (item.in_place) {
+    bind_in_place(item);
+    bytes_done_ += item.tensor->bytes;
+    if (item.scales != nullptr && !item.copy_scales) bytes_done_ += item.scales->bytes;
+  } else if (!stream_piece(item)) {
+    return false;
+  }
   bytes_done_ += item.own_bytes;
-  if (!item.request.as_float && !item.copy_tensor) bytes_done_ += item.tensor->bytes;
-  if (item.scales != nullptr && !item.copy_scales) bytes_done_ += item.scales->bytes;
   memory_used_ += item.own_bytes;
   item_copied_ = 0;
   ++item_index_;
   if (item_index_ < items_.size()) return false;
+  piece_ = {};
   if (tied_head_) weights_.head = weights_.embed;
   return true;
 }
 
-// Copies the next piece of the item's tensor; true when nothing is left to copy.
-bool WeightLoader::copy_piece(const Item& item) {
-  std::byte* own = memory_.data() + memory_used_;
+void WeightLoader::bind_in_place(const Item& item) {
+  const TensorView tensor = checkpoint_.map_tensor(*item.tensor);
+  if (item.scales == nullptr) {
+    *item.request.target = device_.load(tensor, nullptr);
+    return;
+  }
+  const TensorView scales = scales_in_place(item);
+  check_scales(item, reinterpret_cast<const float*>(scales.data));
+  if (options_.scan_values) check_no_nan(*item.tensor, tensor.data, 0, tensor.bytes);
+  *item.request.target = device_.load(tensor, &scales);
+}
+
+TensorView WeightLoader::scales_in_place(const Item& item) {
+  const TensorEntry& scales = *item.scales;
+  if (!item.copy_scales) return checkpoint_.map_tensor(scales);
+  const std::vector<float> values = read_scales(item);
+  const Weight own = device_.place(scales.shape, DType::kF32, memory_ + memory_used_);
+  device_.upload(own, 0, values.data(), scales.bytes);
+  return {.data = static_cast<const std::byte*>(own.data),
+          .bytes = scales.bytes,
+          .dtype = DType::kF32,
+          .shape = scales.shape};
+}
+
+std::vector<float> WeightLoader::read_scales(const Item& item) const {
+  std::vector<float> values(item.scales->bytes / sizeof(float));
+  checkpoint_.read_tensor_range(*item.scales, 0, reinterpret_cast<std::byte*>(values.data()),
+                                item.scales->bytes);
+  return values;
+}
+
+Weight WeightLoader::place(const Item& item) const {
+  const DType dtype = item.request.as_float ? DType::kF32 : *item.tensor->dtype;
+  return device_.place(item.request.shape, dtype, memory_ + memory_used_);
+}
+
+// Sends the next piece of the item to the device; true when the weight is whole.
+bool WeightLoader::stream_piece(const Item& item) {
   if (item.request.as_float) {
-    std::vector<std::byte> raw(item.tensor->bytes);
-    checkpoint_.read_tensor_range(*item.tensor, 0, raw.data(), raw.size());
-    for (uint64_t i = 0; i < item.request.shape.elements(); ++i) {
-      const float value = element(raw.data(), *item.tensor->dtype, i);
-      if (!std::isfinite(value)) {
-        fail(Status::kInvalidModel, where(*item.tensor), ": element ", i, " is ", value,
-             ", wanted a finite number");
-      }
-      std::memcpy(own + i * sizeof(float), &value, sizeof(float));
-    }
+    convert(item);
     return true;
   }
-  if (item.copy_tensor && item_copied_ < item.tensor->bytes) {
-    const uint64_t bytes = std::min(kCopyPieceBytes, item.tensor->bytes - item_copied_);
-    checkpoint_.read_tensor_range(*item.tensor, item_copied_, own + item_copied_, bytes);
-    item_copied_ += bytes;
-    if (item_copied_ < item.tensor->bytes) return false;
+  const Weight weight = place(item);
+  const TensorEntry& tensor = *item.tensor;
+  if (item.scales != nullptr && item_copied_ == 0) {
+    const std::vector<float> scales = read_scales(item);
+    check_scales(item, scales.data());
+    device_.upload_scales(weight, scales.data());
   }
-  if (item.copy_scales) {
-    std::byte* scales = own + (item.copy_tensor ? padded(item.tensor->bytes) : 0);
-    checkpoint_.read_tensor_range(*item.scales, 0, scales, item.scales->bytes);
+  const uint64_t bytes = std::min(kPieceBytes, tensor.bytes - item_copied_);
+  if (piece_.size() < bytes) piece_.resize(bytes);
+  checkpoint_.read_tensor_range(tensor, item_copied_, piece_.data(), bytes);
+  if (item.scales != nullptr && options_.scan_values) {
+    check_no_nan(tensor, piece_.data(), item_copied_, bytes);
   }
+  device_.upload(weight, item_copied_, piece_.data(), bytes);
+  item_copied_ += bytes;
+  if (item_copied_ < tensor.bytes) return false;
+  *item.request.target = weight;
   return true;
 }
 
-TensorView WeightLoader::view(const TensorEntry& entry, bool copied, uint64_t own_offset) const {
-  if (!copied) return checkpoint_.map_tensor(entry);
-  return {.data = memory_.data() + memory_used_ + own_offset,
-          .bytes = entry.bytes,
-          .dtype = *entry.dtype,
-          .shape = entry.shape};
+void WeightLoader::convert(const Item& item) {
+  const TensorEntry& tensor = *item.tensor;
+  if (piece_.size() < tensor.bytes) piece_.resize(tensor.bytes);
+  checkpoint_.read_tensor_range(tensor, 0, piece_.data(), tensor.bytes);
+  std::vector<float> values(item.request.shape.elements());
+  for (uint64_t i = 0; i < values.size(); ++i) {
+    values[i] = element(piece_.data(), *tensor.dtype, i);
+    if (!std::isfinite(values[i])) {
+      fail(Status::kInvalidModel, where(tensor), ": element ", i, " is ", values[i],
+           ", wanted a finite number");
+    }
+  }
+  const Weight weight = place(item);
+  device_.upload(weight, 0, values.data(), values.size() * sizeof(float));
+  *item.request.target = weight;
 }
 
-void WeightLoader::bind(Device& device, const Item& item) {
-  if (item.request.as_float) {
-    TensorView values;
-    values.data = memory_.data() + memory_used_;
-    values.bytes = item.request.shape.elements() * sizeof(float);
-    values.dtype = DType::kF32;
-    values.shape = item.request.shape;
-    *item.request.target = device.load(values, nullptr);
-    return;
+void WeightLoader::check_scales(const Item& item, const float* scales) const {
+  const Shape& shape = item.scales->shape;
+  for (uint64_t i = 0; i < shape.elements(); ++i) {
+    const float scale = scales[i];
+    const uint64_t row = i / shape[1];
+    const uint64_t col = i % shape[1];
+    if (!std::isfinite(scale) || scale < 0.0f) {
+      fail(Status::kInvalidModel, where(*item.scales), ": element [", row, ", ", col, "] is ",
+           scale, ", wanted a finite number above 0");
+    }
+    if (scale == 0.0f && block_has_nonzero(*item.tensor, row * kBlock, col * kBlock)) {
+      fail(Status::kInvalidModel, where(*item.scales), ": element [", row, ", ", col,
+           "] is 0 for a block that is not all zero, wanted a finite number above 0");
+    }
   }
-  const TensorView tensor = view(*item.tensor, item.copy_tensor, 0);
-  if (item.scales == nullptr) {
-    *item.request.target = device.load(tensor, nullptr);
-    return;
+}
+
+// True when any byte of rows [row, row + 128) x cols [col, col + 128) is not a zero.
+bool WeightLoader::block_has_nonzero(const TensorEntry& tensor, uint64_t row, uint64_t col) const {
+  const uint64_t row_end = std::min<uint64_t>(row + kBlock, tensor.shape[0]);
+  const uint64_t count = std::min<uint64_t>(kBlock, tensor.shape[1] - col);
+  std::byte values[kBlock];
+  for (uint64_t r = row; r < row_end; ++r) {
+    checkpoint_.read_tensor_range(tensor, r * tensor.shape[1] + col, values, count);
+    for (uint64_t c = 0; c < count; ++c) {
+      if ((std::to_integer<uint8_t>(values[c]) & 0x7fu) != 0) return true;
+    }
   }
-  const uint64_t scale_offset = item.copy_tensor ? padded(item.tensor->bytes) : 0;
-  const TensorView scales = view(*item.scales, item.copy_scales, scale_offset);
-  check_scales(where(*item.scales), tensor, scales);
-  if (options_.scan_values) check_no_nan_bytes(where(*item.tensor), tensor);
-  *item.request.target = device.load(tensor, &scales);
+  return false;
+}
+
+// `bytes` are those of the tensor from `begin` on.
+void WeightLoader::check_no_nan(const TensorEntry& tensor, const std::byte* bytes, uint64_t begin,
+                                uint64_t count) const {
+  for (uint64_t i = 0; i < count; ++i) {
+    if ((std::to_integer<uint8_t>(bytes[i]) & 0x7fu) == 0x7fu) {
+      fail(Status::kInvalidModel, where(tensor), ": byte ", begin + i,
+           " is NaN in F8_E4M3, wanted a number");
+    }
+  }
 }
 
 }  // namespace dsv3

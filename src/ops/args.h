@@ -55,6 +55,21 @@ struct Weight {
   bool present() const { return data != nullptr; }
 };
 
+// Rows quantised for FP8 products (profile 1x128, spec §4.4): e4m3 codes [rows, cols], zero up to
+// `stride`, and one FP32 scale per row and 128 columns, `scale_stride` apart. Of the stored values
+// x: scale = max(max|x|, 1e-4) / 448, code = e4m3(x / scale), both IEEE divisions in FP32.
+struct QuantRows {
+  uint8_t* codes = nullptr;
+  float* scales = nullptr;
+  uint64_t stride = 0;        // of codes: cols rounded up to 128
+  uint64_t scale_stride = 0;  // at least stride / 128
+  bool present() const { return codes != nullptr; }
+};
+
+// What the input of a linear with FP8 weights is multiplied as (design §10): as it is, or quantised
+// 1x128 first. A property of the whole context.
+enum class ActivationQuant : uint8_t { kNone = 0, k1x128 = 1 };
+
 // Which of the two exact forms of MLA a token uses. It is a property of the token's origin, never
 // of the batch it happens to be in (design §10): prompt tokens unabsorbed, generated tokens
 // absorbed.
@@ -71,21 +86,30 @@ struct BatchSpan {
 
 // The ragged batch of one pass: prefill chunks, decoded tokens and drafts differ only in row
 // counts. Spans cover rows 0 .. rows-1 in order; two spans of one sequence stand in position order.
+// Arrays are device memory; what the host must know to choose a launch stands beside them.
 struct Batch {
   uint32_t rows = 0;
   const int32_t* tokens = nullptr;      // [rows]
   const uint32_t* positions = nullptr;  // [rows]
   const BatchSpan* spans = nullptr;     // [span_count]
   uint32_t span_count = 0;
+  const uint32_t* row_spans = nullptr;  // [rows] index of each row's span
+  // --- host
+  uint32_t unabsorbed_rows = 0;           // rows in unabsorbed spans
+  const BatchSpan* host_spans = nullptr;  // `spans` for the host; their `pages` are device memory
 };
 
-// One layer of the paged latent cache: [pages][64][Rkv + dr], act dtype.
+// One layer of the paged latent cache. BF16 or F32: [pages][64][Rkv + dr]. F8E4M3 (design §5), per
+// page and in bytes: [64][Rkv] e4m3 | [64][dr] BF16 | [64][ceil(Rkv/128)] F32 powers of two. Each
+// 128 BF16 values v a BF16 page would hold: scale = the power of two at or above max(max|v|, 1e-4)
+// / 448 (its exponent bits, spec §4.4), code = e4m3(v / scale). Ops read code * scale, exact in
+// BF16.
 struct LatentPages {
   void* data = nullptr;
   DType dtype = DType::kBF16;
   uint32_t page_count = 0;
   uint32_t width = 0;        // Rkv + dr
-  uint64_t page_stride = 0;  // elements between pages
+  uint64_t page_stride = 0;  // elements (bytes when F8E4M3) between pages
 };
 
 struct MlaShape {
@@ -95,6 +119,12 @@ struct MlaShape {
   uint32_t value_dim = 0;    // dv
   uint32_t latent_rank = 0;  // Rkv
 };
+
+// Bytes of one F8E4M3 page of the latent cache.
+inline uint64_t latent_page_bytes_f8(const MlaShape& shape) {
+  const uint64_t scales = (uint64_t{shape.latent_rank} + kBlock - 1) / kBlock;
+  return kPageTokens * (shape.latent_rank + 2 * uint64_t{shape.rope_dim} + 4 * scales);
+}
 
 struct Rope {
   const float* inv_freq = nullptr;  // [dr/2], spec §2.4
@@ -108,6 +138,19 @@ struct EmbedArgs {
   Rows out;                         // [T, H]
 };
 
+// Makes the tokens of a batch and the token history of its sequences agree. For each row t with
+// tokens[t] >= 0: history[slots[t], positions[t]] = tokens[t]; for the others, whose token an
+// earlier pass drew (SampleRow::drawn): tokens[t] = history[slots[t], positions[t]]. One sequence's
+// rows of the second kind read what was there before the call.
+struct TakeTokensArgs {
+  uint32_t rows = 0;                    // T
+  int32_t* tokens = nullptr;            // [T], read and written
+  const uint32_t* slots = nullptr;      // [T]
+  const uint32_t* positions = nullptr;  // [T]
+  int32_t* history = nullptr;           // [slots, stride]
+  uint64_t stride = 0;
+};
+
 // s = float(h) + float(residual); out = act(w * s / sqrt(mean(s^2) + eps)); residual = act(s).
 // With h.data null, s = float(residual) and the residual is left alone. All in FP32 (spec §4.1).
 struct AddNormArgs {
@@ -115,7 +158,8 @@ struct AddNormArgs {
   Rows residual;  // [T, H], read and written
   Weight weight;  // [1, H]
   float eps = 1e-6f;
-  Rows out;  // [T, H]
+  Rows out;                  // [T, H]
+  QuantRows out_codes = {};  // out, quantised too; only for Ops that want codes
 };
 
 // out = act(w * x / sqrt(mean(x^2) + eps)) over the first weight.cols columns of x. out may alias
@@ -128,11 +172,13 @@ struct RmsNormArgs {
 };
 
 // y = x W^T, FP32 accumulation, one rounding to y's dtype (act or F32). F8: the FP32 partial sum of
-// each 128 columns is multiplied by its block's scale (spec §4.5 without activation quantisation).
+// each 128 columns is multiplied by its block's scale. Profile 1x128 with F8 weights: x is
+// quantised first, the partial sum of code products is multiplied by both scales (spec §4.5).
 struct LinearArgs {
-  ConstRows x;    // [T, in]
-  Weight weight;  // [out, in]
-  Rows y;         // [T, out]
+  ConstRows x;             // [T, in]
+  QuantRows x_codes = {};  // the same x quantised, if some op made it; never needed
+  Weight weight;           // [out, in]
+  Rows y;                  // [T, out]
 };
 
 // Rotates the rope part of every query head in place (adjacent pairs, spec §2.3) and appends
@@ -193,9 +239,10 @@ struct ExpertWeights {
 // k].
 struct ExpertGateUpArgs {
   ConstRows x;                             // [T, H]
+  QuantRows x_codes = {};                  // as in LinearArgs
   const int32_t* ids = nullptr;            // [T, K], each in [0, expert_count)
   uint32_t experts_per_token = 0;          // K
-  const ExpertWeights* experts = nullptr;  // [expert_count]
+  const ExpertWeights* experts = nullptr;  // [expert_count], device memory
   uint32_t expert_count = 0;
   Rows hidden;  // [T*K, M]
 };
@@ -205,7 +252,7 @@ struct ExpertDownArgs {
   ConstRows hidden;                        // [T*K, M]
   const int32_t* ids = nullptr;            // [T, K]
   uint32_t experts_per_token = 0;          // K
-  const ExpertWeights* experts = nullptr;  // [expert_count]
+  const ExpertWeights* experts = nullptr;  // [expert_count], device memory
   uint32_t expert_count = 0;
   Rows y;  // [T*K, H]
 };
@@ -261,6 +308,7 @@ struct SampleRow {
   const uint32_t* allowed = nullptr;  // bitset of V bits, or null = all
   uint32_t vocab_limit = 0;           // ids >= this are never drawn; 0 = V (trap T43)
   uint32_t top_logprobs = 0;          // <= kTopLogprobsMax
+  int32_t* drawn = nullptr;           // also gets the token (0 for -1); may be null
 };
 
 struct SampleResult {
@@ -273,8 +321,8 @@ struct SampleResult {
 
 struct SampleArgs {
   ConstRows logits;                 // [R, V] F32; row i belongs to rows[i]; not modified
-  const SampleRow* rows = nullptr;  // [R]
-  SampleResult* results = nullptr;  // [R]
+  const SampleRow* rows = nullptr;  // [R], device memory, as all they point to
+  SampleResult* results = nullptr;  // [R], device memory
 };
 
 }  // namespace dsv3

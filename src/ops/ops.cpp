@@ -5,13 +5,18 @@
 
 namespace dsv3 {
 
+void Ops::take_tokens(const TakeTokensArgs& args) {
+  check_take_tokens(args);
+  if (args.rows != 0) do_take_tokens(args);
+}
+
 void Ops::embed(const EmbedArgs& args) {
   check_embed(args);
   if (args.out.rows != 0) do_embed(args);
 }
 
 void Ops::add_norm(const AddNormArgs& args) {
-  check_add_norm(args);
+  check_add_norm(args, wants_codes());
   if (args.out.rows != 0) do_add_norm(args);
 }
 
@@ -21,7 +26,7 @@ void Ops::rms_norm(const RmsNormArgs& args) {
 }
 
 void Ops::linear(const LinearArgs& args) {
-  check_linear(args);
+  check_linear(args, wants_codes());
   if (args.y.rows != 0) do_linear(args);
 }
 
@@ -41,7 +46,7 @@ void Ops::route(const RouteArgs& args) {
 }
 
 void Ops::expert_gate_up(const ExpertGateUpArgs& args) {
-  check_expert_gate_up(args);
+  check_expert_gate_up(args, wants_codes());
   if (args.x.rows != 0) do_expert_gate_up(args);
 }
 

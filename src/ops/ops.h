@@ -11,13 +11,15 @@ namespace dsv3 {
 
 // The largest shapes a context will ask for; scratch memory is sized from it once, at load.
 struct OpsLimits {
-  uint32_t rows_max = 0;         // T: rows of one pass
-  uint32_t sample_rows_max = 0;  // R: rows sampled in one pass
-  uint32_t positions_max = 0;    // context length
-  uint32_t linear_in_max = 0;    // widest input of any linear
-  uint32_t expert_rows_max = 0;  // rows_max * K
-  uint32_t experts_max = 0;      // E
-  uint32_t vocab = 0;            // V
+  uint32_t rows_max = 0;          // T: rows of one pass
+  uint32_t sample_rows_max = 0;   // R: rows sampled in one pass
+  uint32_t positions_max = 0;     // context length
+  uint32_t linear_in_max = 0;     // widest input of any linear
+  uint32_t expert_rows_max = 0;   // rows_max * K
+  uint32_t experts_max = 0;       // E
+  uint32_t vocab = 0;             // V
+  uint32_t expert_width_max = 0;  // M
+  DType act = DType::kBF16;
   MlaShape mla;
 };
 
@@ -36,9 +38,15 @@ class Ops {
   // Takes the scratch memory. OUT_OF_MEMORY or LIMIT leave the Ops as it was.
   virtual void reserve(const OpsLimits& limits) = 0;
 
+  // How linears with FP8 weights multiply.
+  virtual ActivationQuant activation_quant() const = 0;
+  // True when such linears read codes that add_norm has written rather than quantise again.
+  virtual bool wants_codes() const = 0;
+
   // Each checks device, dtype, shape, layout and limits in this order (INTERNAL naming op and
   // argument: the model, not the user, builds these arguments), returns at once for zero rows, then
   // computes. The formulas stand at the argument structs.
+  void take_tokens(const TakeTokensArgs& args);
   void embed(const EmbedArgs& args);
   void add_norm(const AddNormArgs& args);
   void rms_norm(const RmsNormArgs& args);
@@ -54,6 +62,7 @@ class Ops {
   void sample(const SampleArgs& args);
 
  private:
+  virtual void do_take_tokens(const TakeTokensArgs& args) = 0;
   virtual void do_embed(const EmbedArgs& args) = 0;
   virtual void do_add_norm(const AddNormArgs& args) = 0;
   virtual void do_rms_norm(const RmsNormArgs& args) = 0;

@@ -83,16 +83,47 @@ class Check {
 
   void batch(const Batch& batch, uint64_t rows) const {
     pointer(batch.spans, batch.rows, "batch.spans");
+    pointer(batch.row_spans, batch.rows, "batch.row_spans");
+    pointer(batch.host_spans, batch.rows, "batch.host_spans");
     require(batch.rows == rows, "batch.rows", batch.rows, ", wanted ", rows);
     require((batch.span_count == 0) == (batch.rows == 0) && batch.span_count <= batch.rows,
             "batch.span_count", batch.span_count, ", wanted 1 to ", batch.rows);
+    uint32_t next = 0;
+    uint64_t unabsorbed = 0;
+    for (uint32_t s = 0; s < batch.span_count; ++s) {
+      const BatchSpan& span = batch.host_spans[s];
+      if (span.row_begin != next || span.row_count == 0 || span.row_count > batch.rows - next) {
+        fail(Status::kInternal, op_, ": batch.spans[", s, "] has ", span.row_count, " rows from ",
+             span.row_begin, ", wanted 1 to ", batch.rows - next, " rows from ", next);
+      }
+      next += span.row_count;
+      if (span.form == AttentionForm::kUnabsorbed) unabsorbed += span.row_count;
+    }
+    if (next != batch.rows) {
+      fail(Status::kInternal, op_, ": batch.spans cover ", next, " rows, wanted ", batch.rows);
+    }
+    equal(batch.unabsorbed_rows, unabsorbed, "batch.unabsorbed_rows");
+  }
+
+  // Codes of a matrix [.., cols] made by an earlier op.
+  void codes(const QuantRows& codes, uint64_t cols, bool wanted, const char* argument) const {
+    if (!codes.present()) return;
+    require(wanted, argument, "present, wanted none: these operations take no codes");
+    require(codes.scales != nullptr, argument, "without scales, wanted memory");
+    const uint64_t blocks = ceil_div<uint64_t>(cols, kBlock);
+    require(codes.stride == blocks * kBlock, argument, "of row stride ", codes.stride, ", wanted ",
+            blocks * kBlock);
+    require(codes.scale_stride >= blocks, argument, "of scale stride ", codes.scale_stride,
+            ", wanted at least ", blocks);
   }
 
   void pages(const LatentPages& pages, const MlaShape& shape, DType act) const {
     pointer(pages.data, pages.page_count, "pages");
-    same_dtype(pages.dtype, act, "pages");
+    const bool is_f8 = pages.dtype == DType::kF8E4M3 && act == DType::kBF16;
+    if (!is_f8) same_dtype(pages.dtype, act, "pages");
     equal(pages.width, uint64_t{shape.latent_rank} + shape.rope_dim, "pages.width");
-    const uint64_t wanted = uint64_t{pages.width} * kPageTokens;
+    const uint64_t wanted =
+        is_f8 ? latent_page_bytes_f8(shape) : uint64_t{pages.width} * kPageTokens;
     require(pages.page_count <= 1 || pages.page_stride >= wanted, "pages.page_stride",
             pages.page_stride, ", wanted at least ", wanted);
   }
@@ -107,6 +138,15 @@ uint64_t query_width(const MlaShape& shape) {
 
 }  // namespace
 
+void check_take_tokens(const TakeTokensArgs& args) {
+  const Check check("take_tokens");
+  check.pointer(args.tokens, args.rows, "tokens");
+  check.pointer(args.slots, args.rows, "slots");
+  check.pointer(args.positions, args.rows, "positions");
+  check.pointer(args.history, args.rows, "history");
+  check.require(args.rows == 0 || args.stride > 0, "stride", args.stride, ", wanted at least 1");
+}
+
 void check_embed(const EmbedArgs& args) {
   const Check check("embed");
   check.pointer(args.tokens, args.out.rows, "tokens");
@@ -114,7 +154,7 @@ void check_embed(const EmbedArgs& args) {
   check.matrix(args.out, args.table.cols, "out");
 }
 
-void check_add_norm(const AddNormArgs& args) {
+void check_add_norm(const AddNormArgs& args, bool wants_codes) {
   const Check check("add_norm");
   check.matrix(args.out, args.out.cols, "out");
   check.matrix(args.residual, args.out.cols, "residual");
@@ -126,6 +166,7 @@ void check_add_norm(const AddNormArgs& args) {
     check.same_dtype(args.h.dtype, args.out.dtype, "h");
   }
   check.weight(args.weight, 1, args.out.cols, "weight");
+  check.codes(args.out_codes, args.out.cols, wants_codes, "out_codes");
 }
 
 void check_rms_norm(const RmsNormArgs& args) {
@@ -139,7 +180,7 @@ void check_rms_norm(const RmsNormArgs& args) {
   check.weight(args.weight, 1, args.out.cols, "weight");
 }
 
-void check_linear(const LinearArgs& args) {
+void check_linear(const LinearArgs& args, bool wants_codes) {
   const Check check("linear");
   check.matrix(args.x, args.weight.cols, "x");
   check.matrix(args.y, args.weight.rows, "y");
@@ -147,6 +188,7 @@ void check_linear(const LinearArgs& args) {
                 "BF16 for x in F32, wanted F32");
   check.rows(args.y, args.x.rows, "y");
   check.weight(args.weight, args.y.cols, args.x.cols, "weight");
+  check.codes(args.x_codes, args.x.cols, wants_codes, "x_codes");
 }
 
 void check_mla_append(const MlaAppendArgs& args) {
@@ -197,7 +239,7 @@ void check_route(const RouteArgs& args) {
   check.weight(args.gate, shape.experts, args.x.cols, "gate");
 }
 
-void check_expert_gate_up(const ExpertGateUpArgs& args) {
+void check_expert_gate_up(const ExpertGateUpArgs& args, bool wants_codes) {
   const Check check("expert_gate_up");
   check.pointer(args.ids, args.x.rows, "ids");
   check.pointer(args.experts, args.x.rows, "experts");
@@ -207,10 +249,7 @@ void check_expert_gate_up(const ExpertGateUpArgs& args) {
   check.matrix(args.hidden, args.hidden.cols, "hidden");
   check.same_dtype(args.hidden.dtype, args.x.dtype, "hidden");
   check.rows(args.hidden, uint64_t{args.x.rows} * args.experts_per_token, "hidden");
-  for (uint32_t e = 0; args.x.rows != 0 && e < args.expert_count; ++e) {
-    check.weight(args.experts[e].gate, args.hidden.cols, args.x.cols, "experts[].gate");
-    check.weight(args.experts[e].up, args.hidden.cols, args.x.cols, "experts[].up");
-  }
+  check.codes(args.x_codes, args.x.cols, wants_codes, "x_codes");
 }
 
 void check_expert_down(const ExpertDownArgs& args) {
@@ -225,9 +264,6 @@ void check_expert_down(const ExpertDownArgs& args) {
   check.matrix(args.y, args.y.cols, "y");
   check.same_dtype(args.y.dtype, args.hidden.dtype, "y");
   check.rows(args.y, args.hidden.rows, "y");
-  for (uint32_t e = 0; args.hidden.rows != 0 && e < args.expert_count; ++e) {
-    check.weight(args.experts[e].down, args.y.cols, args.hidden.cols, "experts[].down");
-  }
 }
 
 void check_expert_combine(const ExpertCombineArgs& args) {
@@ -276,6 +312,21 @@ void check_sample(const SampleArgs& args) {
   check.matrix(args.logits, args.logits.cols, "logits");
   check.same_dtype(args.logits.dtype, DType::kF32, "logits");
   check.positive(args.logits.cols, "logits.cols");
+}
+
+void check_experts(const ExpertGateUpArgs& args) {
+  const Check check("expert_gate_up");
+  for (uint32_t e = 0; e < args.expert_count; ++e) {
+    check.weight(args.experts[e].gate, args.hidden.cols, args.x.cols, "experts[].gate");
+    check.weight(args.experts[e].up, args.hidden.cols, args.x.cols, "experts[].up");
+  }
+}
+
+void check_experts(const ExpertDownArgs& args) {
+  const Check check("expert_down");
+  for (uint32_t e = 0; e < args.expert_count; ++e) {
+    check.weight(args.experts[e].down, args.y.cols, args.hidden.cols, "experts[].down");
+  }
 }
 
 }  // namespace dsv3

@@ -7,18 +7,24 @@ namespace dsv3 {
 
 // Each throws Error{INTERNAL} naming operation, argument, what was found and what was wanted; the
 // order is device (pointers), dtype, shape, layout. Rows without elements need no pointer.
+// `wants_codes`: whether the Ops takes rows quantised beforehand.
+void check_take_tokens(const TakeTokensArgs& args);
 void check_embed(const EmbedArgs& args);
-void check_add_norm(const AddNormArgs& args);
+void check_add_norm(const AddNormArgs& args, bool wants_codes);
 void check_rms_norm(const RmsNormArgs& args);
-void check_linear(const LinearArgs& args);
+void check_linear(const LinearArgs& args, bool wants_codes);
 void check_mla_append(const MlaAppendArgs& args);
 void check_mla_attend(const MlaAttendArgs& args);
 void check_route(const RouteArgs& args);
-void check_expert_gate_up(const ExpertGateUpArgs& args);
+void check_expert_gate_up(const ExpertGateUpArgs& args, bool wants_codes);
 void check_expert_down(const ExpertDownArgs& args);
 void check_expert_combine(const ExpertCombineArgs& args);
 void check_swiglu(const SwigluArgs& args);
 void check_copy_rows(const CopyRowsArgs& args);
 void check_sample(const SampleArgs& args);
+
+// For devices whose host can read the expert table: each of its weights is what the views ask for.
+void check_experts(const ExpertGateUpArgs& args);
+void check_experts(const ExpertDownArgs& args);
 
 }  // namespace dsv3

@@ -86,6 +86,51 @@ TEST_P(CpuKernelsTest, RoundsToBf16AsTheScalarFunction) {
   }
 }
 
+TEST_P(CpuKernelsTest, RoundsToE4m3AsTheScalarFunction) {
+  std::vector<float> in;
+  for (uint32_t step = 0; step <= 2 * 448 * 16; ++step) {  // all values, ties and their neighbours
+    const float value = static_cast<float>(step) / 32.0f;
+    for (const float small : {value, value * 0x1p-8f, value * 0x1p-14f}) {
+      for (const float x : {small, std::nextafterf(small, 1e9f), std::nextafterf(small, 0.0f)}) {
+        in.push_back(x);
+        in.push_back(-x);
+      }
+    }
+  }
+  for (uint64_t i = 0; i < 20000; ++i) {
+    in.push_back(std::bit_cast<float>(static_cast<uint32_t>(random_bits(4, i))));
+  }
+  for (const uint32_t special : {0x7f800000u, 0xff800000u, 0x7f7fffffu, 0x00000001u, 0x7fc00000u}) {
+    in.push_back(std::bit_cast<float>(special));
+  }
+  for (const float scale : {1.0f, 0.37f, 0x1p-22f}) {
+    std::vector<float> out(in.size());
+    kernels().to_e4m3(in.data(), static_cast<uint32_t>(in.size()), scale, out.data());
+    for (size_t i = 0; i < in.size(); ++i) {
+      const float wanted = e4m3_to_float(e4m3_from_float(in[i] / scale));
+      if (std::isnan(wanted)) {
+        ASSERT_TRUE(std::isnan(out[i])) << in[i];
+      } else {
+        ASSERT_EQ(out[i], wanted) << in[i] << " / " << scale;
+      }
+    }
+  }
+}
+
+TEST_P(CpuKernelsTest, LargestMagnitudePassesOverNan) {
+  for (uint32_t count = 0; count <= 70; ++count) {
+    std::vector<float> x(count + 1, -999.0f);
+    for (uint32_t i = 0; i < count; ++i) x[i] = static_cast<float>(i) * (i % 2 == 0 ? 1.0f : -1.0f);
+    EXPECT_EQ(kernels().max_abs(x.data(), count),
+              count == 0 ? 0.0f : static_cast<float>(count - 1));
+    if (count < 2) continue;
+    x[0] = std::numeric_limits<float>::quiet_NaN();
+    x[count / 2] = std::numeric_limits<float>::quiet_NaN();
+    const bool last_gone = count / 2 == count - 1;
+    EXPECT_EQ(kernels().max_abs(x.data(), count), static_cast<float>(last_gone ? 0 : count - 1));
+  }
+}
+
 TEST_P(CpuKernelsTest, TailsOfEveryLengthStayInTheirArray) {
   for (uint32_t count = 0; count <= 70; ++count) {
     std::vector<uint16_t> source(count);
@@ -105,6 +150,9 @@ TEST_P(CpuKernelsTest, TailsOfEveryLengthStayInTheirArray) {
     const std::vector<uint8_t> bytes(count, 0x38);  // 1.0
     kernels().f8_to_bf16(bytes.data(), count, back.data());
     EXPECT_EQ(back[count], 0x1234);
+    std::vector<float> rounded(count + 1, -77.0f);
+    kernels().to_e4m3(wide.data(), count, 1.0f, rounded.data());
+    EXPECT_EQ(rounded[count], -77.0f);
     kernels().scale(wide.data(), count, 2.0f);
     kernels().add(wide.data(), count, wide.data());
     EXPECT_EQ(wide[count], -77.0f);
@@ -145,13 +193,21 @@ TEST_P(CpuKernelsTest, ExponentialOverItsRange) {
   EXPECT_EQ(nan[2], 1.0f);
 }
 
+struct PanelKind {
+  const PanelFn* by_format;
+  bool x_is_bf16;
+};
+
 TEST_P(CpuKernelsTest, APanelElementIgnoresItsNeighbours) {
   constexpr uint32_t kRows = 11;
   constexpr uint32_t kOuts = 23;
+  const PanelKind kinds[] = {{kernels().panel_f32, false},
+                             {kernels().panel_bf16, true},
+                             {kernels().panel_codes, kernels().code_dtype == DType::kBF16}};
   for (const uint32_t cols : {1u, 31u, 64u, 131u, 300u}) {
     for (uint32_t format = 0; format < kRowFormatCount; ++format) {
-      for (const bool is_bf16 : {false, true}) {
-        const PanelFn panel = is_bf16 ? kernels().panel_bf16[format] : kernels().panel_f32[format];
+      for (const auto& [by_format, is_bf16] : kinds) {
+        const PanelFn panel = by_format[format];
         if (panel == nullptr) continue;
         std::vector<uint32_t> weight(kOuts * cols);
         for (size_t i = 0; i < weight.size(); ++i) {
@@ -160,6 +216,8 @@ TEST_P(CpuKernelsTest, APanelElementIgnoresItsNeighbours) {
           weight[i] = (bits & 0x81ff81ffu) | 0x3c003c00u;
         }
         std::vector<float> scales(3 * 3, 0.75f);
+        std::vector<float> x_scales(kRows * 4);
+        for (size_t i = 0; i < x_scales.size(); ++i) x_scales[i] = 0.1f * static_cast<float>(i + 1);
         std::vector<float> x(kRows * cols);
         for (size_t i = 0; i < x.size(); ++i) x[i] = static_cast<float>(random_unit(3, i)) - 0.5f;
         std::vector<uint16_t> x_bf16(x.size());
@@ -177,7 +235,9 @@ TEST_P(CpuKernelsTest, APanelElementIgnoresItsNeighbours) {
                                   .scales = scales.data(),
                                   .scale_stride = 3},
                        .x = rows.data(),
-                       .x_rows = kRows};
+                       .x_rows = kRows,
+                       .x_scales = x_scales.data(),
+                       .x_scale_stride = 4};
         std::vector<float> whole(kRows * kOuts);
         args.y = whole.data();
         args.y_stride = kOuts;
@@ -186,6 +246,7 @@ TEST_P(CpuKernelsTest, APanelElementIgnoresItsNeighbours) {
           std::vector<float> alone(kOuts);
           args.x = &rows[r];
           args.x_rows = 1;
+          args.x_scales = &x_scales[r * 4];
           args.y = alone.data();
           panel(args);
           for (uint32_t o = 0; o < kOuts; ++o) {

@@ -32,9 +32,12 @@ namespace {
 
 int32_t ignore(void*, const Event&) { return 0; }
 
-TEST(EngineAllocation, StepsAllocateNothing) {
+struct EngineAllocation : BothWays {};
+DSV3_TEST_BOTH_WAYS(EngineAllocation);
+
+TEST_P(EngineAllocation, StepsAllocateNothing) {
   if (DSV3_TEST_COUNTS_NEW == 0) GTEST_SKIP() << "a sanitizer owns operator new";
-  TestEngine test({.page_count = 9});
+  TestEngine test(config({.page_count = 9}));
   for (int i = 0; i < 4; ++i) {
     const SequenceId id = test.create(std::string(100, 'q'));
     GenerateOptions options = TestEngine::options(100);
@@ -46,7 +49,8 @@ TEST(EngineAllocation, StepsAllocateNothing) {
   }
   const uint64_t before = new_count;
   const uint64_t held = test.allocator.bytes_peak();
-  while (test.engine.step(500) != StepState::kIdle) {
+  uint32_t steps = 0;
+  while (test.engine.step(++steps % 3 == 0 ? 500 : 0) != StepState::kIdle) {
   }
   EXPECT_EQ(new_count - before, 0u);
   EXPECT_EQ(test.allocator.bytes_peak(), held);
@@ -56,7 +60,7 @@ TEST(EngineAllocation, StepsAllocateNothing) {
   EXPECT_GT(stats.tokens_recomputed, 0u);
 }
 
-TEST(EngineAllocation, SequenceMemoryComesFromTheAllocatorAndGoesBack) {
+TEST_P(EngineAllocation, SequenceMemoryComesFromTheAllocatorAndGoesBack) {
   TestEngine test;
   const uint64_t before = test.allocator.bytes_held();
   const SequenceId id = test.create("abc");

@@ -27,14 +27,15 @@ struct Listener {
   }
 };
 
-struct CallbackTest : testing::Test {
+struct CallbackTest : BothWays {
   CallbackTest() { test.model.draws_eos = false; }
 
-  TestEngine test;
+  TestEngine test{config()};
   Listener listener;
 };
+DSV3_TEST_BOTH_WAYS(CallbackTest);
 
-TEST_F(CallbackTest, PushHearsWhatPullHears) {
+TEST_P(CallbackTest, PushHearsWhatPullHears) {
   const SequenceId pull = test.create("abc");
   test.engine.generate(pull, TestEngine::options(40));
   const Heard wanted = test.finish(pull);
@@ -47,7 +48,7 @@ TEST_F(CallbackTest, PushHearsWhatPullHears) {
   EXPECT_EQ(listener.releases, 1);
 }
 
-TEST_F(CallbackTest, NextEventNeverTakesPushedEvents) {
+TEST_P(CallbackTest, NextEventNeverTakesPushedEvents) {
   const SequenceId id = test.create("abc");
   bool took = false;
   listener.answer = [&](const Event&) {
@@ -61,7 +62,7 @@ TEST_F(CallbackTest, NextEventNeverTakesPushedEvents) {
   EXPECT_EQ(listener.heard.tokens.size(), 5u);
 }
 
-TEST_F(CallbackTest, NonZeroReturnCancelsWithOneEnd) {
+TEST_P(CallbackTest, NonZeroReturnCancelsWithOneEnd) {
   test.model.script = {'p', 'p', 'p', 'x', 'y', 'z', 'w', 'v'};
   const SequenceId id = test.create("abc");
   listener.answer = [&](const Event& event) {
@@ -77,7 +78,7 @@ TEST_F(CallbackTest, NonZeroReturnCancelsWithOneEnd) {
   EXPECT_EQ(listener.heard.text, "xy");  // the third token's text is dropped
 }
 
-TEST_F(CallbackTest, CancelAtTheLastTokenKeepsTheRealReason) {
+TEST_P(CallbackTest, CancelAtTheLastTokenKeepsTheRealReason) {
   test.model.script = {'p', 'p', 'p', 'x', 'y', 'z', 'w', 'v'};
   const SequenceId id = test.create("abc");
   listener.answer = [&](const Event&) { return listener.heard.tokens.size() == 3 ? 1 : 0; };
@@ -88,8 +89,8 @@ TEST_F(CallbackTest, CancelAtTheLastTokenKeepsTheRealReason) {
   EXPECT_EQ(listener.heard.text, "xy");
 }
 
-TEST_F(CallbackTest, RefusalMayBringNewWork) {
-  TestEngine tight({.page_count = 3, .policy = OutOfPagesPolicy::kLimit});
+TEST_P(CallbackTest, RefusalMayBringNewWork) {
+  TestEngine tight(config({.page_count = 3, .policy = OutOfPagesPolicy::kLimit}));
   tight.model.draws_eos = false;
   tight.create(std::string(100, 'q'));
   tight.engine.run(0, false);
@@ -109,7 +110,7 @@ TEST_F(CallbackTest, RefusalMayBringNewWork) {
   EXPECT_EQ(heard.tokens.size(), 4u);
 }
 
-TEST_F(CallbackTest, CancelCallFromInsideEndsOnce) {
+TEST_P(CallbackTest, CancelCallFromInsideEndsOnce) {
   const SequenceId id = test.create("abc");
   listener.answer = [&](const Event&) {
     test.engine.cancel_sequence(id);
@@ -123,7 +124,7 @@ TEST_F(CallbackTest, CancelCallFromInsideEndsOnce) {
   EXPECT_EQ(listener.heard.end.finish, FinishReason::kCancelled);
 }
 
-TEST_F(CallbackTest, EndMayStartTheNextGeneration) {
+TEST_P(CallbackTest, EndMayStartTheNextGeneration) {
   const SequenceId id = test.create("abc");
   Listener second;
   listener.answer = [&](const Event& event) {
@@ -138,7 +139,7 @@ TEST_F(CallbackTest, EndMayStartTheNextGeneration) {
   EXPECT_EQ(second.releases, 1);
 }
 
-TEST_F(CallbackTest, DestroyInsideTakesEffectOnReturn) {
+TEST_P(CallbackTest, DestroyInsideTakesEffectOnReturn) {
   const SequenceId id = test.create("abc");
   bool exists_inside = false;
   listener.answer = [&](const Event&) {
@@ -157,7 +158,7 @@ TEST_F(CallbackTest, DestroyInsideTakesEffectOnReturn) {
   EXPECT_EQ(test.engine.stats().pages_free, 64u);
 }
 
-TEST_F(CallbackTest, DestroyingAnotherSequenceInsideIsImmediate) {
+TEST_P(CallbackTest, DestroyingAnotherSequenceInsideIsImmediate) {
   const SequenceId other = test.create("xyz");
   test.engine.generate(other, TestEngine::options(40));
   const SequenceId id = test.create("abc");
@@ -171,7 +172,7 @@ TEST_F(CallbackTest, DestroyingAnotherSequenceInsideIsImmediate) {
   EXPECT_EQ(listener.heard.tokens.size(), 5u);
 }
 
-TEST_F(CallbackTest, DestroyFromAnotherThreadWaitsForTheCallback) {
+TEST_P(CallbackTest, DestroyFromAnotherThreadWaitsForTheCallback) {
   const SequenceId id = test.create("abc");
   std::atomic<bool> is_inside{false};
   std::atomic<bool> may_leave{false};
@@ -201,7 +202,7 @@ TEST_F(CallbackTest, DestroyFromAnotherThreadWaitsForTheCallback) {
   EXPECT_EQ(listener.releases, 1);
 }
 
-TEST_F(CallbackTest, FaultIsDeliveredBeforeStepThrows) {
+TEST_P(CallbackTest, FaultIsDeliveredBeforeStepThrows) {
   const SequenceId id = test.create("abc");
   test.engine.generate(id, listener.options(40));
   test.model.fail_next = Status::kInternal;
@@ -211,7 +212,7 @@ TEST_F(CallbackTest, FaultIsDeliveredBeforeStepThrows) {
   EXPECT_EQ(listener.releases, 1);
 }
 
-TEST_F(CallbackTest, RefusedGenerateGivesUserDataBack) {
+TEST_P(CallbackTest, RefusedGenerateGivesUserDataBack) {
   const SequenceId id = test.create("abc");
   GenerateOptions options = listener.options(4);
   options.sampling.temperature = -1.0f;
@@ -223,9 +224,9 @@ TEST_F(CallbackTest, RefusedGenerateGivesUserDataBack) {
   EXPECT_EQ(listener.releases, 2);
 }
 
-TEST_F(CallbackTest, EngineEndGivesUserDataBackWithoutEvents) {
+TEST_P(CallbackTest, EngineEndGivesUserDataBackWithoutEvents) {
   {
-    TestEngine gone;
+    TestEngine gone(config());
     const SequenceId id = gone.create("abc");
     gone.engine.generate(id, listener.options(40));
     gone.engine.step(1);
@@ -236,7 +237,7 @@ TEST_F(CallbackTest, EngineEndGivesUserDataBackWithoutEvents) {
 
 // A callback that generates again at each END, in a sequence that is full: a step ends
 // nevertheless.
-TEST_F(CallbackTest, GeneratingAgainAndAgainDoesNotHoldAStep) {
+TEST_P(CallbackTest, GeneratingAgainAndAgainDoesNotHoldAStep) {
   const SequenceId id = test.engine.sequence_create({3, 8});
   test.append(id, "abc");
   struct Again {
@@ -265,7 +266,7 @@ TEST_F(CallbackTest, GeneratingAgainAndAgainDoesNotHoldAStep) {
   EXPECT_EQ(again.ends, 1000);
 }
 
-TEST_F(CallbackTest, PushNeedsAnEmptyRing) {
+TEST_P(CallbackTest, PushNeedsAnEmptyRing) {
   const SequenceId id = test.create("abc");
   test.engine.generate(id, TestEngine::options(3));
   test.engine.run(0, false);

@@ -45,7 +45,7 @@ void Heard::hear(const Event& event) {
 }
 
 TestEngine::TestEngine(const EngineConfig& config)
-    : model(limits_of(config), clock),
+    : model(limits_of(config), clock, config.passes_ahead),
       tokenizer(config.has_tokenizer ? tiny_tokenizer(config.adds_bos) : nullptr),
       allocator(Allocator::Hook(), 0),
       engine({model, tokenizer.get(), clock, allocator}, options_of(config)) {}

@@ -24,6 +24,7 @@ struct EngineConfig {
   OutOfPagesPolicy policy = OutOfPagesPolicy::kPreempt;
   bool has_tokenizer = true;
   bool adds_bos = false;
+  uint32_t passes_ahead = 0;
 };
 
 // What a generation said, in order.
@@ -57,6 +58,19 @@ struct TestEngine {
   Allocator allocator;
   Engine engine;
 };
+
+// A test of what must not depend on flight: runs without (0) and with one pass ahead (1).
+struct BothWays : testing::TestWithParam<uint32_t> {
+  static EngineConfig config(EngineConfig config = EngineConfig()) {
+    config.passes_ahead = GetParam();
+    return config;
+  }
+};
+inline std::string name_of_way(const testing::TestParamInfo<uint32_t>& way) {
+  return way.param == 0 ? "WithoutFlight" : "InFlight";
+}
+#define DSV3_TEST_BOTH_WAYS(suite) \
+  INSTANTIATE_TEST_SUITE_P(BothWays, suite, testing::Values(0u, 1u), name_of_way)
 
 // The status and message that a call fails with; OK and empty when it succeeds.
 template <typename Call>

@@ -8,7 +8,7 @@
 namespace dsv3::test {
 namespace {
 
-struct RefusalTest : testing::Test {
+struct RefusalTest : BothWays {
   // Sets one option wrong and expects these words.
   void refuses(const std::function<void(GenerateOptions&)>& spoil, Status status,
                std::string_view message) {
@@ -19,11 +19,12 @@ struct RefusalTest : testing::Test {
     EXPECT_EQ(error.message(), message);
   }
 
-  TestEngine test;
+  TestEngine test{config()};
   SequenceId id = test.create("abc");
 };
+DSV3_TEST_BOTH_WAYS(RefusalTest);
 
-TEST_F(RefusalTest, Sampling) {
+TEST_P(RefusalTest, Sampling) {
   constexpr auto kWrong = Status::kInvalidArgument;
   const float nan = std::nanf("");
   refuses([](auto& options) { options.sampling.temperature = -0.5f; }, kWrong,
@@ -46,7 +47,7 @@ TEST_F(RefusalTest, Sampling) {
           "frequency_penalty: found -inf, wanted a finite number (0 = off)");
 }
 
-TEST_F(RefusalTest, ListsAndCounts) {
+TEST_P(RefusalTest, ListsAndCounts) {
   refuses([](auto& options) { options.top_logprobs = 21; }, Status::kLimit,
           "top_logprobs: found 21, wanted at most 20");
   refuses([](auto& options) { options.stop_tokens.assign(33, 1); }, Status::kLimit,
@@ -79,7 +80,7 @@ TEST_F(RefusalTest, ListsAndCounts) {
   EXPECT_EQ(error.status(), Status::kInvalidArgument);
 }
 
-TEST_F(RefusalTest, RefusalsChangeNothing) {
+TEST_P(RefusalTest, RefusalsChangeNothing) {
   const uint32_t position = test.engine.position(id);
   refuses([](auto& options) { options.events = 8; }, Status::kInvalidArgument,
           "events: found bits 8, wanted a subset of 7");
@@ -89,8 +90,8 @@ TEST_F(RefusalTest, RefusalsChangeNothing) {
   EXPECT_EQ(test.finish(id).ends, 1u);
 }
 
-TEST_F(RefusalTest, TokenMode) {
-  TestEngine mute({.has_tokenizer = false});
+TEST_P(RefusalTest, TokenMode) {
+  TestEngine mute(config({.has_tokenizer = false}));
   mute.model.draws_eos = false;
   const SequenceId sequence = mute.create("abc");
   EXPECT_EQ(error_of([&] { mute.engine.append_text(sequence, "x", false); }).status(),
@@ -105,7 +106,7 @@ TEST_F(RefusalTest, TokenMode) {
   EXPECT_EQ(mute.finish(sequence).tokens.size(), 2u);
 }
 
-TEST_F(RefusalTest, StaleIdsAreNamed) {
+TEST_P(RefusalTest, StaleIdsAreNamed) {
   const SequenceId old = test.create("x");
   test.engine.sequence_destroy(old);
   const SequenceId fresh = test.create("y");  // the same slot
@@ -137,7 +138,7 @@ TEST_F(RefusalTest, StaleIdsAreNamed) {
   EXPECT_NE(test.finish(fresh).end.finish, FinishReason::kCancelled);
 }
 
-TEST_F(RefusalTest, AppendIsAllOrNothing) {
+TEST_P(RefusalTest, AppendIsAllOrNothing) {
   const Error range = error_of([&] {
     test.engine.append_tokens(id, std::vector<int32_t>{1, 2, 272});
   });
@@ -149,7 +150,7 @@ TEST_F(RefusalTest, AppendIsAllOrNothing) {
   EXPECT_EQ(test.engine.tokens_left(small), 5u);
 }
 
-TEST_F(RefusalTest, BusyWhileItGenerates) {
+TEST_P(RefusalTest, BusyWhileItGenerates) {
   test.engine.generate(id, TestEngine::options());
   std::vector<float> logits(kTinyVocab);
   EXPECT_EQ(error_of([&] { test.append(id, "z"); }).status(), Status::kBusy);
@@ -159,7 +160,7 @@ TEST_F(RefusalTest, BusyWhileItGenerates) {
 }
 
 // Events of two generations never stand in one ring.
-TEST_F(RefusalTest, BusyUntilEventsAreTaken) {
+TEST_P(RefusalTest, BusyUntilEventsAreTaken) {
   test.engine.generate(id, TestEngine::options(1));
   EXPECT_EQ(test.engine.run(0, false), StepState::kIdle);
   const Error error = error_of([&] { test.engine.generate(id, TestEngine::options(1)); });
@@ -174,8 +175,8 @@ TEST_F(RefusalTest, BusyUntilEventsAreTaken) {
 
 // A prompt that finds no pages is no work: a step does not promise more, logits do not wait for
 // ever.
-TEST_F(RefusalTest, PromptWithoutPagesIsIdle) {
-  TestEngine tight({.page_count = 2, .policy = OutOfPagesPolicy::kLimit});
+TEST_P(RefusalTest, PromptWithoutPagesIsIdle) {
+  TestEngine tight(config({.page_count = 2, .policy = OutOfPagesPolicy::kLimit}));
   tight.create(std::string(100, 'q'));
   EXPECT_EQ(tight.engine.run(0, false), StepState::kIdle);
   const SequenceId starved = tight.create("abc");
@@ -186,7 +187,7 @@ TEST_F(RefusalTest, PromptWithoutPagesIsIdle) {
   EXPECT_NE(error.message().find("logits need 1 more pages"), std::string::npos);
 }
 
-TEST_F(RefusalTest, EmptySequences) {
+TEST_P(RefusalTest, EmptySequences) {
   const SequenceId empty = test.create();
   std::vector<float> logits(kTinyVocab);
   EXPECT_EQ(error_of([&] { test.engine.generate(empty, TestEngine::options()); }).status(),
@@ -198,7 +199,7 @@ TEST_F(RefusalTest, EmptySequences) {
             "logits: room for 3 floats found, wanted 272");
 }
 
-TEST_F(RefusalTest, SlotsAndRings) {
+TEST_P(RefusalTest, SlotsAndRings) {
   EXPECT_EQ(error_of([&] {
               test.engine.sequence_create({0, 7});
             }).message(),
@@ -207,8 +208,8 @@ TEST_F(RefusalTest, SlotsAndRings) {
   EXPECT_EQ(error_of([&] { test.create(); }).status(), Status::kLimit);
 }
 
-TEST_F(RefusalTest, PagesByLimitPolicy) {
-  TestEngine tight({.page_count = 4, .policy = OutOfPagesPolicy::kLimit});
+TEST_P(RefusalTest, PagesByLimitPolicy) {
+  TestEngine tight(config({.page_count = 4, .policy = OutOfPagesPolicy::kLimit}));
   const SequenceId first = tight.create(std::string(150, 'q'));
   tight.engine.step(0);
   const SequenceId second = tight.create(std::string(150, 'q'));

@@ -44,8 +44,8 @@ int32_t on_event(void* user_data, const Event& event) {
 
 class Schedule {
  public:
-  Schedule(uint32_t seed, OutOfPagesPolicy policy)
-      : random_(seed), config_(random_config(policy)), test_(config_) {
+  Schedule(uint32_t seed, const EngineConfig& base)
+      : random_(seed), config_(random_config(base)), test_(config_) {
     test_.model.segments = pick(1, 4);
   }
 
@@ -73,14 +73,12 @@ class Schedule {
     return std::uniform_int_distribution<uint32_t>(low, high)(random_);
   }
 
-  EngineConfig random_config(OutOfPagesPolicy policy) {
-    EngineConfig config;
+  EngineConfig random_config(EngineConfig config) {
     config.rows_max = pick(1, 40);
     config.slots = pick(2, 6);
     config.page_count = pick(2, 10);
     config.positions_max = pick(100, 400);
     config.prefill_tokens_max = pick(0, 1) == 0 ? 0 : pick(1, config.rows_max);
-    config.policy = policy;
     return config;
   }
 
@@ -104,23 +102,47 @@ class Schedule {
     if (kind < 92) return test_.engine.cancel_sequence(actor->id);
     if (kind < 93) return test_.engine.cancel_all();
     if (kind < 95) return test_.engine.interrupt();
-    if (kind < 97) return inject();
+    if (kind < 96) return inject();
+    if (kind < 97) return arm();
     if (kind < 98 && config_.policy == OutOfPagesPolicy::kPreempt) return ask_logits(*actor);
     if (kind == 99) return destroy(*actor);
   }
 
   void step() {
     try {
-      test_.engine.step(pick(0, 2) == 0 ? 0 : pick(50, 3000));
+      test_.engine.step(pick(0, 2) == 0 ? pick(50, 3000) : 0);
     } catch (const Error& error) {
       ASSERT_EQ(error.message(), "injected");
     }
+    disarm();
   }
 
   void inject() {
     constexpr Status kRollBack[] = {Status::kOutOfMemory, Status::kIo, Status::kLimit,
                                     Status::kCancelled};
-    test_.model.fail_next = kRollBack[pick(0, 3)];
+    std::optional<Status>* const places[] = {&test_.model.fail_next, &test_.model.fail_begin,
+                                             &test_.model.fail_wait};
+    *places[pick(0, 2)] = kRollBack[pick(0, 3)];
+  }
+
+  // Somebody is cancelled, or the step interrupted, while a segment runs or results are awaited.
+  void arm() {
+    const SequenceId id = random_actor()->id;
+    const bool interrupts = pick(0, 3) == 0;
+    auto& waits = test_.model.on_wait;
+    auto& runs = test_.model.on_segment;
+    const auto fire = [this, id, interrupts] {
+      interrupts ? test_.engine.interrupt() : test_.engine.cancel_sequence(id);
+    };
+    waits = nullptr;
+    runs = nullptr;
+    if (pick(0, 1) == 0) waits = fire;
+    if (waits == nullptr) runs = [fire](uint32_t) { fire(); };
+  }
+
+  void disarm() {
+    test_.model.on_wait = nullptr;
+    test_.model.on_segment = nullptr;
   }
 
   void create() {
@@ -185,7 +207,10 @@ class Schedule {
   }
 
   void settle() {
+    disarm();
+    test_.model.fail_begin.reset();
     test_.model.fail_next.reset();
+    test_.model.fail_wait.reset();
     for (int i = 0; i < 20000; ++i) {
       const StepState state = test_.engine.step(0);
       bool is_generating = false;
@@ -205,6 +230,7 @@ class Schedule {
     config.page_count = 8;
     config.slots = 1;
     config.rows_max = 64;
+    config.passes_ahead = 0;
     TestEngine alone(config);
     const SequenceId id = alone.create();
     for (const Turn& turn : actor.turns) {
@@ -256,13 +282,16 @@ class Schedule {
   std::deque<Actor> actors_;
 };
 
-TEST(EngineSchedule, PreemptingSchedulesSayTheSameAsAlone) {
+struct EngineSchedule : BothWays {};
+DSV3_TEST_BOTH_WAYS(EngineSchedule);
+
+TEST_P(EngineSchedule, PreemptingSchedulesSayTheSameAsAlone) {
   uint64_t preemptions = 0;
   uint32_t compared = 0;
   const uint32_t first = test::soak_seeds() + 1;
   for (uint32_t seed = first; seed < first + 120; ++seed) {
     SCOPED_TRACE(seed);
-    Schedule schedule(seed, OutOfPagesPolicy::kPreempt);
+    Schedule schedule(seed, config());
     schedule.run(300);
     preemptions += schedule.preemptions;
     compared += schedule.compared;
@@ -273,13 +302,13 @@ TEST(EngineSchedule, PreemptingSchedulesSayTheSameAsAlone) {
   EXPECT_GT(compared, 500u);
 }
 
-TEST(EngineSchedule, LimitingSchedulesSayTheSameAsAlone) {
+TEST_P(EngineSchedule, LimitingSchedulesSayTheSameAsAlone) {
   uint32_t compared = 0;
   uint32_t limited = 0;
   const uint32_t first = test::soak_seeds() + 1001;
   for (uint32_t seed = first; seed < first + 40; ++seed) {
     SCOPED_TRACE(seed);
-    Schedule schedule(seed, OutOfPagesPolicy::kLimit);
+    Schedule schedule(seed, config({.policy = OutOfPagesPolicy::kLimit}));
     schedule.run(300);
     EXPECT_EQ(schedule.preemptions, 0u);
     compared += schedule.compared;

@@ -5,6 +5,9 @@
 namespace dsv3::test {
 namespace {
 
+struct EngineStream : BothWays {};
+DSV3_TEST_BOTH_WAYS(EngineStream);
+
 std::vector<int32_t> bytes_of(std::string_view text) {
   std::vector<int32_t> out;
   for (const char byte : text) out.push_back(static_cast<uint8_t>(byte));
@@ -18,8 +21,8 @@ void script(TestEngine& test, uint32_t begin, std::vector<int32_t> tokens) {
   test.model.script.resize(test.model.script.size() + 64, kTinyEos);
 }
 
-TEST(EngineStream, StreamsTextThenEnd) {
-  TestEngine test;
+TEST_P(EngineStream, StreamsTextThenEnd) {
+  TestEngine test(config());
   script(test, 5, bytes_of("hello world"));
   const SequenceId id = test.create("abcde");
   test.engine.generate(id, TestEngine::options());
@@ -34,8 +37,8 @@ TEST(EngineStream, StreamsTextThenEnd) {
   EXPECT_EQ(test.engine.step(0), StepState::kIdle);
 }
 
-TEST(EngineStream, DrawsFollowTheHashOfTokensAndForms) {
-  TestEngine test;
+TEST_P(EngineStream, DrawsFollowTheHashOfTokensAndForms) {
+  TestEngine test(config());
   const std::string prompt(100, 'q');  // several chunks and pages
   const SequenceId id = test.create(prompt);
   test.engine.generate(id, TestEngine::options(150));
@@ -52,8 +55,8 @@ TEST(EngineStream, DrawsFollowTheHashOfTokensAndForms) {
   EXPECT_GT(heard.tokens.size(), 1u);
 }
 
-TEST(EngineStream, SecondTurnContinues) {
-  TestEngine test;
+TEST_P(EngineStream, SecondTurnContinues) {
+  TestEngine test(config());
   script(test, 2, bytes_of("one"));
   const SequenceId id = test.create("ab");
   test.engine.generate(id, TestEngine::options());
@@ -66,8 +69,8 @@ TEST(EngineStream, SecondTurnContinues) {
   EXPECT_EQ(heard.end.position, 12u);
 }
 
-TEST(EngineStream, GenerationWithoutNewTokensNeedsNoRows) {
-  TestEngine test;
+TEST_P(EngineStream, GenerationWithoutNewTokensNeedsNoRows) {
+  TestEngine test(config());
   test.model.draws_eos = false;
   const SequenceId id = test.create("abc");
   EXPECT_EQ(test.engine.step(0), StepState::kIdle);  // eager prefill
@@ -78,8 +81,8 @@ TEST(EngineStream, GenerationWithoutNewTokensNeedsNoRows) {
   EXPECT_EQ(heard.end.finish, FinishReason::kMaxTokens);
 }
 
-TEST(EngineStream, StopStringLeaksNothing) {
-  TestEngine test;
+TEST_P(EngineStream, StopStringLeaksNothing) {
+  TestEngine test(config());
   script(test, 1, bytes_of("say stop now"));
   const SequenceId id = test.create("a");
   GenerateOptions options = TestEngine::options();
@@ -92,8 +95,8 @@ TEST(EngineStream, StopStringLeaksNothing) {
   EXPECT_EQ(heard.end.position, 1u + 8u);  // its tokens stay
 }
 
-TEST(EngineStream, HeldBackTextComesBeforeEnd) {
-  TestEngine test;
+TEST_P(EngineStream, HeldBackTextComesBeforeEnd) {
+  TestEngine test(config());
   script(test, 1, bytes_of("st"));
   const SequenceId id = test.create("a");
   GenerateOptions options = TestEngine::options();
@@ -104,8 +107,8 @@ TEST(EngineStream, HeldBackTextComesBeforeEnd) {
   EXPECT_EQ(heard.after_end, 0u);
 }
 
-TEST(EngineStream, StopTokenHasNoText) {
-  TestEngine test;
+TEST_P(EngineStream, StopTokenHasNoText) {
+  TestEngine test(config());
   script(test, 1, bytes_of("ab.c"));
   const SequenceId id = test.create("a");
   GenerateOptions options = TestEngine::options();
@@ -117,24 +120,24 @@ TEST(EngineStream, StopTokenHasNoText) {
   EXPECT_EQ(heard.end.token, '.');
 }
 
-TEST(EngineStream, TextIsWholeUtf8) {
-  TestEngine test;
+TEST_P(EngineStream, TextIsWholeUtf8) {
+  TestEngine test(config());
   script(test, 1, {0xE4, 0xB8, 0x96, 'x', 0xE4, 0xB8});  // one whole, one cut character
   const SequenceId id = test.create("a");
   test.engine.generate(id, TestEngine::options(6));
   EXPECT_EQ(test.finish(id).text, "\xE4\xB8\x96x\xEF\xBF\xBD");
 }
 
-TEST(EngineStream, LongTokenIsSplitOverEvents) {
-  TestEngine test;
+TEST_P(EngineStream, LongTokenIsSplitOverEvents) {
+  TestEngine test(config());
   script(test, 1, {kTinyWordLast});
   const SequenceId id = test.create("a");
   test.engine.generate(id, TestEngine::options());
   EXPECT_EQ(test.finish(id).text, std::string(1500, 'x'));
 }
 
-TEST(EngineStream, ThinkTagsSwitchTheChannel) {
-  TestEngine test;
+TEST_P(EngineStream, ThinkTagsSwitchTheChannel) {
+  TestEngine test(config());
   std::vector<int32_t> tokens = {kTinyThink, 'h', 'm', kTinyThinkEnd, 'o', 'k'};
   script(test, 1, tokens);
   const SequenceId id = test.create("a");
@@ -144,8 +147,8 @@ TEST(EngineStream, ThinkTagsSwitchTheChannel) {
   EXPECT_EQ(heard.text, "ok");
 }
 
-TEST(EngineStream, HeldTextStaysInItsChannel) {
-  TestEngine test;
+TEST_P(EngineStream, HeldTextStaysInItsChannel) {
+  TestEngine test(config());
   script(test, 1, {'s', 't', kTinyThink, 'o', 'p', kTinyThinkEnd, 0xE4, kTinyThink, 0xB8, 0x96});
   const SequenceId id = test.create("a");
   GenerateOptions options = TestEngine::options();
@@ -156,8 +159,8 @@ TEST(EngineStream, HeldTextStaysInItsChannel) {
   EXPECT_EQ(heard.reasoning, "op\xEF\xBF\xBD\xEF\xBF\xBD");
 }
 
-TEST(EngineStream, PromptMayOpenTheReasoning) {
-  TestEngine test;
+TEST_P(EngineStream, PromptMayOpenTheReasoning) {
+  TestEngine test(config());
   script(test, 2, {'h', 'm', kTinyThinkEnd, 'o', 'k'});
   const SequenceId id = test.create("a");
   test.engine.append_tokens(id, std::vector<int32_t>{kTinyThink});
@@ -168,8 +171,8 @@ TEST(EngineStream, PromptMayOpenTheReasoning) {
 }
 
 // Text and tokens tell the same channel: an end token ends the reasoning also when it is ignored.
-TEST(EngineStream, IgnoredEosClosesTheReasoning) {
-  TestEngine test;
+TEST_P(EngineStream, IgnoredEosClosesTheReasoning) {
+  TestEngine test(config());
   script(test, 1, {kTinyThink, 's', 't', kTinyEos, 'o', 'k'});
   const SequenceId id = test.create("a");
   GenerateOptions options = TestEngine::options(6);
@@ -182,10 +185,8 @@ TEST(EngineStream, IgnoredEosClosesTheReasoning) {
   EXPECT_EQ(heard.end.finish, FinishReason::kMaxTokens);
 }
 
-TEST(EngineStream, ContextFull) {
-  EngineConfig config;
-  config.positions_max = 20;
-  TestEngine test(config);
+TEST_P(EngineStream, ContextFull) {
+  TestEngine test(config({.positions_max = 20}));
   test.model.draws_eos = false;
   const SequenceId id = test.create("0123456789");
   EXPECT_EQ(test.engine.tokens_left(id), 10u);
@@ -198,8 +199,8 @@ TEST(EngineStream, ContextFull) {
   EXPECT_EQ(heard.end.generated, 0u);
 }
 
-TEST(EngineStream, PrefillProgressReachesTheTotal) {
-  TestEngine test;
+TEST_P(EngineStream, PrefillProgressReachesTheTotal) {
+  TestEngine test(config());
   const SequenceId id = test.create(std::string(100, 'q'));
   GenerateOptions options = TestEngine::options(1);
   options.events |= kEventsPrefill;
@@ -207,8 +208,8 @@ TEST(EngineStream, PrefillProgressReachesTheTotal) {
   EXPECT_EQ(test.finish(id).prefill_done, 100u);
 }
 
-TEST(EngineStream, NoFiniteLogitEndsOnlyThatSequence) {
-  TestEngine test;
+TEST_P(EngineStream, NoFiniteLogitEndsOnlyThatSequence) {
+  TestEngine test(config());
   test.model.draws_eos = false;
   test.model.nan_position = 7;
   const SequenceId bad = test.create("abc");
@@ -223,10 +224,8 @@ TEST(EngineStream, NoFiniteLogitEndsOnlyThatSequence) {
   EXPECT_EQ(test.finish(good).end.finish, FinishReason::kMaxTokens);
 }
 
-TEST(EngineStream, BosComesOnceBeforeText) {
-  EngineConfig config;
-  config.adds_bos = true;
-  TestEngine test(config);
+TEST_P(EngineStream, BosComesOnceBeforeText) {
+  TestEngine test(config({.adds_bos = true}));
   const SequenceId id = test.create();
   test.engine.append_text(id, "ab", false);
   EXPECT_EQ(test.engine.position(id), 3u);
@@ -234,8 +233,8 @@ TEST(EngineStream, BosComesOnceBeforeText) {
   EXPECT_EQ(test.engine.position(id), 4u);
 }
 
-TEST(EngineStream, LogitsFollowTheLastToken) {
-  TestEngine test;
+TEST_P(EngineStream, LogitsFollowTheLastToken) {
+  TestEngine test(config());
   const SequenceId id = test.create(std::string(70, 'q'));
   std::vector<float> logits(kTinyVocab);
   test.engine.logits(id, logits);
@@ -251,8 +250,8 @@ TEST(EngineStream, LogitsFollowTheLastToken) {
   EXPECT_EQ(test.model.defect, "");
 }
 
-TEST(EngineStream, BlockingGenerateReturnsTheReason) {
-  TestEngine test;
+TEST_P(EngineStream, BlockingGenerateReturnsTheReason) {
+  TestEngine test(config());
   script(test, 1, bytes_of("hi"));
   const SequenceId id = test.create("a");
   Heard heard;

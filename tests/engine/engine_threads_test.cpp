@@ -47,8 +47,11 @@ struct Worker {
   }
 };
 
-TEST(EngineThreads, ManyHostsOneStepThread) {
-  TestEngine test({.rows_max = 16, .slots = 16, .page_count = 8});
+struct EngineThreads : BothWays {};
+DSV3_TEST_BOTH_WAYS(EngineThreads);
+
+TEST_P(EngineThreads, ManyHostsOneStepThread) {
+  TestEngine test(config({.rows_max = 16, .slots = 16, .page_count = 8}));
   std::atomic<uint64_t> ends{0};
   std::atomic<bool> is_over{false};
   std::thread stepper([&] {

@@ -15,20 +15,24 @@ uint64_t fold_plain(uint64_t hash, int32_t token) {
 
 }  // namespace
 
-FakeModel::FakeModel(const PassLimits& limits, FakeClock& clock) : limits_(limits), clock_(clock) {
+FakeModel::FakeModel(const PassLimits& limits, FakeClock& clock, uint32_t passes_ahead)
+    : limits_(limits), clock_(clock), passes_ahead_(passes_ahead) {
   cells_.resize(size_t{limits.page_count} * kPageTokens);
+  history_.assign(limits.slots * (size_t{limits.positions_max} + 1), -1);
   page_users_.resize(limits.page_count);
-  spans_.resize(limits.rows_max);
-  for (Span& span : spans_) {
-    span.tokens.reserve(limits.rows_max);
-    span.pages.reserve(limits.page_count);
+  passes_.resize(passes_ahead + 2);
+  for (Pass& pass : passes_) {
+    pass.spans.resize(limits.rows_max);
+    for (Span& span : pass.spans) {
+      span.tokens.reserve(limits.rows_max);
+      span.pages.reserve(limits.page_count);
+    }
+    pass.samples.reserve(limits.slots);
+    pass.biases.reserve(size_t{limits.slots} * kPassBiasesMax);
+    pass.results.reserve(limits.slots);
   }
-  samples_.reserve(limits.slots);
-  sample_history_.reserve(limits.slots);
-  sample_biases_.reserve(limits.slots);
-  results_.reserve(limits.slots);
-  slot_hash_.assign(limits.slots, 0);
-  slot_plain_.assign(limits.slots, 0);
+  delivered_.reserve(limits.slots);
+  slot_hash_.assign(limits.slots, Hash());
 }
 
 uint64_t FakeModel::fold(uint64_t hash, int32_t token, AttentionForm form) {
@@ -39,6 +43,10 @@ void FakeModel::check(bool is_good, const char* what) {
   if (!is_good && defect.empty()) defect = what;
 }
 
+int32_t& FakeModel::history(uint32_t slot, uint32_t position) {
+  return history_[slot * (size_t{limits_.positions_max} + 1) + position];
+}
+
 void FakeModel::check_span(const PassSpan& span) {
   check(!span.tokens.empty(), "an empty span");
   check(span.slot < limits_.slots, "slot out of range");
@@ -46,7 +54,9 @@ void FakeModel::check_span(const PassSpan& span) {
   check(end <= limits_.positions_max, "position out of range");
   check(span.pages.size() * kPageTokens >= end, "page table too short");
   for (const int32_t token : span.tokens) {
-    check(token >= 0 && static_cast<uint32_t>(token) < limits_.vocab, "token out of range");
+    if (token == kDrawnToken) check_drawn(span);
+    check(token >= kDrawnToken && token < static_cast<int32_t>(limits_.vocab),
+          "token out of range");
   }
   for (const int32_t page : span.pages) {
     if (page < 0 || static_cast<uint32_t>(page) >= limits_.page_count) {
@@ -59,110 +69,175 @@ void FakeModel::check_span(const PassSpan& span) {
   }
 }
 
+// Only the pass before, whose results nobody has read yet, can have drawn it.
+void FakeModel::check_drawn(const PassSpan& span) {
+  ++drawn_count;
+  check(span.tokens.size() == 1 && span.form == AttentionForm::kAbsorbed, "a drawn span");
+  if (in_flight_ == 0) return check(false, "a drawn token, and nothing flies");
+  const std::vector<PassSample>& before = flight(in_flight_ - 1).samples;
+  check(std::any_of(before.begin(), before.end(),
+                    [&span](const PassSample& sample) {
+                      return sample.slot == span.slot && sample.row.position == span.position_begin;
+                    }),
+        "a drawn token that the pass before did not draw");
+}
+
 void FakeModel::begin(const PassInput& input) {
+  forget_delivered();
+  if (on_begin) on_begin();
+  check(in_flight_ <= passes_ahead_, "too many passes in flight");
+  check(!input.in_slices || in_flight_ == 0, "slices on top of a flight");
+  is_begun_ = false;
+  if (fail_begin) {
+    const Status status = *fail_begin;
+    fail_begin.reset();
+    throw Error(status, "injected");
+  }
+  is_begun_ = true;
   ++pass_count;
-  next_segment_ = 0;
-  rows_last = 0;
-  span_count_ = 0;
+  if (in_flight_ > 0) ++ahead_count;
+  if (input.in_slices) ++sliced_count;
+  Pass& pass = flight(in_flight_);
+  pass.next_segment = 0;
+  pass.is_enqueued = passes_ahead_ > 0 && !input.in_slices;
+  pass.rows = 0;
+  pass.span_count = 0;
+  pass.samples.clear();
+  pass.biases.clear();
   std::fill(page_users_.begin(), page_users_.end(), -1);
   check(input.spans.size() <= limits_.rows_max, "too many spans");
   for (const PassSpan& span : input.spans) {
     check_span(span);
-    Span& copy = spans_[span_count_++];
+    Span& copy = pass.spans[pass.span_count++];
     copy.span = span;
     copy.tokens.assign(span.tokens.begin(), span.tokens.end());
     copy.pages.assign(span.pages.begin(), span.pages.end());
-    rows_last += static_cast<uint32_t>(span.tokens.size());
+    pass.rows += static_cast<uint32_t>(span.tokens.size());
   }
+  rows_last = pass.rows;
   rows_peak = std::max(rows_peak, rows_last);
   check(rows_last <= limits_.rows_max, "too many rows");
   check(input.samples.size() <= limits_.slots, "too many samples");
   check(!input.spans.empty() || !input.samples.empty(), "an empty pass");
-  samples_.assign(input.samples.begin(), input.samples.end());
-  sample_history_.clear();
-  sample_biases_.clear();
-  for (const PassSample& sample : samples_) {
-    check(sample.row.history_count == sample.row.position,
-          "draw position is not the history's end");
-    sample_history_.push_back(history_hash(sample.row));
-    sample_biases_.push_back(bias_hash(sample.row));
-  }
+  for (const PassSample& sample : input.samples) add_sample(pass, sample);
 }
 
-uint64_t FakeModel::history_hash(const SampleRow& row) {
-  uint64_t hash = kStart;
-  for (uint32_t i = 0; i < row.history_count; ++i) hash = fold_plain(hash, row.history[i]);
-  return hash;
-}
-
-uint64_t FakeModel::bias_hash(const SampleRow& row) {
-  uint64_t hash = kStart;
-  for (uint32_t i = 0; i < row.bias_count; ++i) hash = fold_plain(hash, row.biases[i].token);
-  return hash;
+void FakeModel::add_sample(Pass& pass, const PassSample& sample) {
+  const SampleRow& row = sample.row;
+  check(row.history == nullptr, "the model knows the history");
+  check(row.position < limits_.positions_max, "draw position out of range");
+  check(row.bias_count <= kPassBiasesMax, "too many biases");
+  pass.samples.push_back(sample);
+  pass.samples.back().row.biases = pass.biases.data() + pass.biases.size();
+  pass.biases.insert(pass.biases.end(), row.biases, row.biases + row.bias_count);
 }
 
 void FakeModel::run_segment(uint32_t index) {
-  check(index == next_segment_, "segment out of order");
-  next_segment_ = index + 1;
+  forget_delivered();
+  Pass& pass = flight(in_flight_);
+  check(is_begun_, "a segment of no pass");
+  check(index == pass.next_segment && index < segments, "segment out of order");
+  pass.next_segment = index + 1;
   if (on_segment) on_segment(index);
   if (fail_next) {
     const Status status = *fail_next;
     fail_next.reset();
+    is_begun_ = false;
+    compute(index);  // it may fail after it has written
     throw Error(status, "injected");
   }
-  clock_.now += segment_us + row_us * rows_last;
-  if (index == 0) append_rows();
-  if (index + 1 == segments) finish_pass();
+  const uint64_t us = segment_us + row_us * pass.rows;
+  clock_.now += pass.is_enqueued ? enqueue_us : us;
+  compute(index);
+  if (index + 1 < segments) return;
+  ready_us_ = std::max(ready_us_, clock_.now_us()) + (pass.is_enqueued ? us * segments : 0);
+  pass.ready_us = ready_us_;
+  is_begun_ = false;
+  ++in_flight_;
 }
 
-void FakeModel::append_rows() {
-  for (uint32_t i = 0; i < span_count_; ++i) {
-    const Span& span = spans_[i];
+void FakeModel::compute(uint32_t index) {
+  Pass& pass = flight(in_flight_);
+  if (index == 0) append_rows(pass);
+  if (index + 1 == segments) finish_pass(pass);
+}
+
+std::span<const SampleResult> FakeModel::wait_results() {
+  forget_delivered();
+  if (in_flight_ == 0) {
+    check(false, "waited for nothing");
+    return {};
+  }
+  if (on_wait) on_wait();
+  Pass& pass = flight(0);
+  clock_.now = std::max(clock_.now_us(), pass.ready_us);
+  oldest_ = (oldest_ + 1) % static_cast<uint32_t>(passes_.size());
+  --in_flight_;
+  if (fail_wait) {
+    const Status status = *fail_wait;
+    fail_wait.reset();
+    throw Error(status, "injected");
+  }
+  delivered_ = pass.results;
+  return delivered_;
+}
+
+// Results are valid until the next call.
+void FakeModel::forget_delivered() {
+  for (SampleResult& result : delivered_) result.token = 'X';
+}
+
+void FakeModel::append_rows(const Pass& pass) {
+  for (uint32_t i = 0; i < pass.span_count; ++i) {
+    const Span& span = pass.spans[i];
     for (uint32_t row = 0; row < span.tokens.size(); ++row) {
       const uint32_t position = span.span.position_begin + row;
+      int32_t& known = history(span.span.slot, position);
+      if (span.tokens[row] != kDrawnToken) known = span.tokens[row];
       const auto page = static_cast<size_t>(span.pages[position / kPageTokens]);
-      cells_[page * kPageTokens + position % kPageTokens] = {span.span.slot, position,
-                                                             span.tokens[row], span.span.form};
+      cells_[page * kPageTokens + position % kPageTokens] = {span.span.slot, position, known,
+                                                             span.span.form};
     }
   }
 }
 
-uint64_t FakeModel::read_cells(const Span& span, uint32_t end, uint64_t* plain) {
-  uint64_t hash = kStart;
-  *plain = kStart;
+// A page that went to somebody else too early is noticed here.
+FakeModel::Hash FakeModel::read_cells(const Span& span, uint32_t end) {
+  Hash hash{kStart, kStart};
   for (uint32_t position = 0; position < end; ++position) {
     const auto page = static_cast<size_t>(span.pages[position / kPageTokens]);
     const Cell& cell = cells_[page * kPageTokens + position % kPageTokens];
     check(cell.position == position && cell.slot == span.span.slot, "a page lost its latents");
-    hash = fold(hash, cell.token, cell.form);
-    *plain = fold_plain(*plain, cell.token);
+    hash.full = fold(hash.full, cell.token, cell.form);
+    hash.plain = fold_plain(hash.plain, cell.token);
   }
   return hash;
 }
 
-void FakeModel::finish_pass() {
-  for (uint32_t i = 0; i < span_count_; ++i) {
-    const Span& span = spans_[i];
+void FakeModel::finish_pass(Pass& pass) {
+  for (uint32_t i = 0; i < pass.span_count; ++i) {
+    const Span& span = pass.spans[i];
     const auto end = static_cast<uint32_t>(span.span.position_begin + span.tokens.size());
-    uint64_t plain = 0;
-    const uint64_t hash = read_cells(span, end, &plain);
-    if (!span.span.last_of_slot) continue;
-    slot_hash_[span.span.slot] = hash;
-    slot_plain_[span.span.slot] = plain;
+    const Hash hash = read_cells(span, end);
+    if (span.span.last_of_slot) slot_hash_[span.span.slot] = hash;
   }
-  results_.clear();
-  for (size_t i = 0; i < samples_.size(); ++i) {
-    const PassSample& sample = samples_[i];
-    check(history_hash(sample.row) == sample_history_[i], "history changed during the pass");
-    check(bias_hash(sample.row) == sample_biases_[i], "biases changed during the pass");
-    check(slot_plain_[sample.slot] == sample_history_[i], "h does not follow the history");
-    SampleResult result;
-    result.token = draw(slot_hash_[sample.slot], sample.row);
-    if (nan_position && *nan_position == sample.row.position) result.token = -1;
-    result.logprob = -0.5f;
-    result.top_count = sample.row.top_logprobs;
-    results_.push_back(result);
+  pass.results.clear();
+  for (const PassSample& one : pass.samples) pass.results.push_back(sample(one));
+}
+
+SampleResult FakeModel::sample(const PassSample& sample) {
+  uint64_t plain = kStart;
+  for (uint32_t i = 0; i < sample.row.position; ++i) {
+    plain = fold_plain(plain, history(sample.slot, i));
   }
+  check(slot_hash_[sample.slot].plain == plain, "h does not follow the history");
+  SampleResult result;
+  result.token = draw(slot_hash_[sample.slot].full, sample.row);
+  if (nan_position && *nan_position == sample.row.position) result.token = -1;
+  result.logprob = -0.5f;
+  result.top_count = sample.row.top_logprobs;
+  history(sample.slot, sample.row.position) = std::max(result.token, 0);
+  return result;
 }
 
 int32_t FakeModel::draw(uint64_t hash, const SampleRow& row) const {
@@ -186,7 +261,9 @@ int32_t FakeModel::draw(uint64_t hash, const SampleRow& row) const {
 }
 
 void FakeModel::logits(uint32_t slot, std::span<float> out) {
-  for (uint32_t i = 0; i < out.size(); ++i) out[i] = logit(slot_hash_[slot], i);
+  forget_delivered();
+  check(in_flight_ == 0, "logits while a pass is in flight");
+  for (uint32_t i = 0; i < out.size(); ++i) out[i] = logit(slot_hash_[slot].full, i);
 }
 
 float FakeModel::logit(uint64_t hash, uint32_t token) {

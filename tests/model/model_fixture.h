@@ -1,17 +1,17 @@
-// A checkpoint opened on the CPU and driven pass by pass, below the engine.
+// A checkpoint opened on a device and driven pass by pass, below the engine.
 #pragma once
 
 #include <filesystem>
 #include <memory>
 #include <numeric>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
 
 #include "base/thread_pool.h"
-#include "cpu/cpu_device.h"
-#include "cpu/cpu_ops.h"
 #include "model/loader.h"
+#include "model/test_machine.h"
 
 namespace dsv3::testing {
 
@@ -26,28 +26,29 @@ inline const std::vector<std::string>& golden_names() {
 
 struct FixtureOptions {
   uint32_t threads = 1;
-  CpuLevel level = cpu_level_best();
+  MachineMaker machine = cpu_machine();
   bool map = true;
   uint32_t rows_max = 160;
   uint64_t cache_tokens = 512;
   uint32_t slots = 4;
   uint64_t ceiling_bytes = 0;
+  std::optional<DType> cache_dtype = {};
 };
 
 class ModelFixture {
  public:
   explicit ModelFixture(const std::filesystem::path& folder, const FixtureOptions& options = {})
       : allocator_({}, options.ceiling_bytes),
-        device_(allocator_),
         pool_({.threads = options.threads}),
-        ops_(make_cpu_ops(pool_, allocator_, options.level)) {
+        machine_(options.machine(pool_, allocator_)) {
     ModelOptions model_options;
     model_options.weights.map = options.map;
     model_options.sizes.slots = options.slots;
     model_options.sizes.rows_max = options.rows_max;
     model_options.sizes.cache_tokens = options.cache_tokens;
+    model_options.sizes.cache_dtype = options.cache_dtype;
     ModelLoader loader(std::make_unique<FolderSource>(folder.string()), model_options,
-                       {.device = device_, .ops = *ops_, .clock = clock_});
+                       {.device = *machine_.device, .ops = *machine_.ops, .clock = clock_});
     while (!loader.step(0)) {
     }
     model_ = loader.take();
@@ -58,6 +59,8 @@ class ModelFixture {
   const LoadedModel& model() const { return *model_; }
   Transformer& transformer() { return *model_->transformer; }
   const Allocator& allocator() const { return allocator_; }
+  Device& device() { return *machine_.device; }
+  Ops& ops() { return *machine_.ops; }
 
   // The sequence's page table; identity unless a test shuffles it.
   std::vector<int32_t>& pages() { return pages_; }
@@ -72,7 +75,12 @@ class ModelFixture {
     run({.spans = {&span, 1}, .samples = {}});
   }
 
-  void run(const PassInput& input) {
+  std::span<const SampleResult> run(const PassInput& input) {
+    launch(input);
+    return transformer().wait_results();
+  }
+  // Leaves the pass in flight.
+  void launch(const PassInput& input) {
     transformer().begin(input);
     for (uint32_t i = 0; i < transformer().segment_count(); ++i) transformer().run_segment(i);
   }
@@ -83,11 +91,12 @@ class ModelFixture {
     return out;
   }
 
-  // Logits after every position [T, V], one token a pass.
-  std::vector<float> all_logits(std::span<const int32_t> tokens, AttentionForm form) {
+  // Logits after every position, or every 2nd, 3rd ... [T / every, V], so many tokens a pass.
+  std::vector<float> all_logits(std::span<const int32_t> tokens, AttentionForm form,
+                                uint32_t every = 1) {
     std::vector<float> out;
-    for (uint32_t i = 0; i < tokens.size(); ++i) {
-      pass(tokens, i, 1, form);
+    for (uint32_t i = 0; i + every <= tokens.size(); i += every) {
+      pass(tokens, i, every, form);
       const std::vector<float> row = logits();
       out.insert(out.end(), row.begin(), row.end());
     }
@@ -97,9 +106,8 @@ class ModelFixture {
  private:
   SteadyClock clock_;
   Allocator allocator_;
-  CpuDevice device_;
   ThreadPool pool_;
-  std::unique_ptr<Ops> ops_;
+  TestMachine machine_;
   std::unique_ptr<LoadedModel> model_;
   std::vector<int32_t> pages_;
 };

@@ -13,9 +13,8 @@
 #include "base/random.h"
 #include "base/thread_pool.h"
 #include "checkpoint/build_file.h"
-#include "cpu/cpu_device.h"
-#include "cpu/cpu_ops.h"
 #include "model/loader.h"
+#include "model/test_machine.h"
 
 namespace dsv3::test {
 
@@ -155,10 +154,9 @@ struct LoadSettings {
 
 class Machine {
  public:
-  explicit Machine(const Allocator::Hook& hook = {})
-      : allocator_(hook, 0),
-        device_(allocator_),
-        ops_(make_cpu_ops(pool_, allocator_, cpu_level_best())) {}
+  explicit Machine(const Allocator::Hook& hook = {},
+                   const testing::MachineMaker& make = testing::cpu_machine())
+      : allocator_(hook, 0), machine_(make(pool_, allocator_)) {}
 
   uint32_t steps() const { return steps_; }
 
@@ -168,7 +166,7 @@ class Machine {
     options.weights = {.map = settings.map, .scan_values = settings.scan_values};
     options.sizes = {.slots = 1, .rows_max = 8, .cache_tokens = 64};
     ModelLoader loader(std::move(source), options,
-                       {.device = device_, .ops = *ops_, .clock = clock_});
+                       {.device = *machine_.device, .ops = *machine_.ops, .clock = clock_});
     steps_ = 1;
     while (!loader.step(settings.budget_us)) ++steps_;
     return loader.take();
@@ -186,6 +184,7 @@ class Machine {
     for (uint32_t i = 0; i < model.transformer->segment_count(); ++i) {
       model.transformer->run_segment(i);
     }
+    model.transformer->wait_results();
     std::vector<float> out(model.config.vocab);
     model.transformer->logits(0, out);
     return out;
@@ -194,9 +193,8 @@ class Machine {
  private:
   TickingClock clock_;
   Allocator allocator_;
-  CpuDevice device_;
   ThreadPool pool_{{.threads = 1}};
-  std::unique_ptr<Ops> ops_;
+  testing::TestMachine machine_;
   uint32_t steps_ = 0;
 };
 

@@ -212,11 +212,13 @@ void expect_refused(const std::vector<Refusal>& refusals) {
     TinyModel model;
     refusal.change(model);
     const TestFolder folder = model.folder();
-    for (const bool map : {true, false}) {
+    // In place, copied, streamed to a device.
+    for (const int way : {0, 1, 2}) {
       FailingHook hook;
       try {
-        Machine machine({FailingHook::allocate, FailingHook::release, &hook});
-        machine.load(memory_source(folder), {.map = map});
+        Machine machine({FailingHook::allocate, FailingHook::release, &hook},
+                        way == 2 ? testing::apart_machine() : testing::cpu_machine());
+        machine.load(memory_source(folder), {.map = way != 1});
         ADD_FAILURE() << "was accepted";
       } catch (const Error& error) {
         EXPECT_EQ(error.status(), refusal.status) << error.message();
@@ -309,8 +311,8 @@ TEST(WeightLoader, CopiesWhatIsMisalignedAndOnlyThat) {
     Machine machine;
     const auto model = machine.load(std::move(source));
     EXPECT_GT(model->plan.weights_mapped, 0u);
-    // Router biases are always converted into own memory: 64 bytes here.
-    EXPECT_EQ(model->plan.weights_copied == 64, all_in_place) << model->plan.weights_copied;
+    // Router biases are always converted into own memory: 256 bytes here.
+    EXPECT_EQ(model->plan.weights_copied == 256, all_in_place) << model->plan.weights_copied;
     expect_same_bits(Machine::logits(*model), expected);
   };
   const TestFolder folder = aligned.folder();

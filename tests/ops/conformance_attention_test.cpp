@@ -1,5 +1,5 @@
-// Does attention over the paged cache give what the oracle gives over plain arrays? Both forms, odd
-// and true widths, page edges, NaN in every slot no row may touch.
+// Does attention over the paged cache give what the oracle gives over plain arrays? Both forms,
+// plain and F8 pages, odd and true widths, page edges, NaN in every slot no row may touch.
 #include <limits>
 
 #include "ops/attention_fixture.h"
@@ -8,7 +8,7 @@ namespace dsv3::ops_test {
 namespace {
 
 using AttentionConformance = Conformance;
-INSTANTIATE_TEST_SUITE_P(Cpu, AttentionConformance, ::testing::ValuesIn(all_ops()), ops_name);
+INSTANTIATE_TEST_SUITE_P(All, AttentionConformance, ::testing::ValuesIn(all_ops()), ops_name);
 
 constexpr MlaShape kTiny{
     .heads = 1, .nope_dim = 1, .rope_dim = 2, .value_dim = 1, .latent_rank = 1};
@@ -25,45 +25,45 @@ struct Case {
 
 class AttendCase {
  public:
-  AttendCase(Random& random, const Case& of, DType act, DType weight_dtype, AttentionForm form)
+  struct Formats {
+    DType act, weight, pages;
+  };
+  AttendCase(Random& random, const Case& of, const Formats& formats, AttentionForm form)
       : case_(of),
-        act_(act),
+        formats_(formats),
         form_(form),
         keys_(of.position + of.rows),
-        q_(Matrix::random(random, act, of.rows,
+        q_(Matrix::random(random, formats.act, of.rows,
                           of.shape.heads * (of.shape.nope_dim + of.shape.rope_dim))),
-        latents_(Matrix::random(random, act, keys_, of.shape.latent_rank + of.shape.rope_dim)),
-        kv_b_(Matrix::random(random, weight_dtype,
+        latents_(
+            Matrix::random(random, formats.act, keys_, of.shape.latent_rank + of.shape.rope_dim)),
+        kv_b_(Matrix::random(random, formats.weight,
                              of.shape.heads * (of.shape.nope_dim + of.shape.value_dim),
                              of.shape.latent_rank, 1.0 / std::sqrt(of.shape.latent_rank))),
-        out_(act, of.rows, of.shape.heads * of.shape.value_dim),
+        out_(formats.act, of.rows, of.shape.heads * of.shape.value_dim),
         table_(shuffled_pages(random, keys_ / kPageTokens + 2)),
-        cache_(act, latents_.cols(), keys_ / kPageTokens + 2) {
+        cache_(formats.pages, of.shape, keys_ / kPageTokens + 2) {
     for (uint32_t j = 0; j < keys_; ++j) cache_.store(table_, j, latents_, j);
   }
 
-  void check(Ops& ops, const std::string& what) {
+  void check(Ops& ops, const OpsParam& param, const std::string& what) {
     const MlaShape& shape = case_.shape;
-    const BatchSpan span{.row_begin = 0,
-                         .row_count = case_.rows,
-                         .position_begin = case_.position,
-                         .form = form_,
-                         .pages = table_.data()};
+    const TestBatch batch({{.row_begin = 0,
+                            .row_count = case_.rows,
+                            .position_begin = case_.position,
+                            .form = form_,
+                            .pages = table_.data()}});
     const auto scale =
         static_cast<float>(1.5 / std::sqrt(static_cast<double>(shape.nope_dim + shape.rope_dim)));
     ops.mla_attend({.shape = shape,
-                    .batch = {.rows = case_.rows,
-                              .tokens = nullptr,
-                              .positions = nullptr,
-                              .spans = &span,
-                              .span_count = 1},
+                    .batch = batch.view(),
                     .q = q_.rows(),
                     .kv_b = kv_b_.weight(),
                     .pages = cache_.pages(),
                     .scale = scale,
                     .out = out_.rows()});
     const Values query = q_.values();
-    const Values cache = latents_.values();
+    const Values cache = multiplied_cache(param.quant);
     const Values kv_b = kv_b_.values();
     const reference::AttendArgs args{.query = query,
                                      .cache = cache,
@@ -77,13 +77,29 @@ class AttendCase {
                                      .scale = static_cast<double>(scale)};
     const Values expected = form_ == AttentionForm::kAbsorbed ? reference::attend_absorbed(args)
                                                               : reference::attend_naive(args);
-    const AttendBound bound(args, act_, form_);
+    const AttendBound bound(args, formats_.act, formats_.weight, form_, param);
     expect_close(out_.values(), expected, bound.bounds(expected), what);
   }
 
  private:
+  // What the cache holds; latents that meet kv_b as they are in the unabsorbed form.
+  Values multiplied_cache(ActivationQuant quant) {
+    const uint32_t rank = case_.shape.latent_rank;
+    Values all;
+    for (uint32_t j = 0; j < keys_; ++j) {
+      const Values row = cache_.load(table_, j);
+      const Values latent(row.begin(), row.begin() + rank);
+      const Values used = form_ == AttentionForm::kUnabsorbed
+                              ? multiplied(latent, rank, formats_.weight, quant)
+                              : latent;
+      all.insert(all.end(), used.begin(), used.end());
+      all.insert(all.end(), row.begin() + rank, row.end());
+    }
+    return all;
+  }
+
   Case case_;
-  DType act_;
+  Formats formats_;
   AttentionForm form_;
   uint32_t keys_;
   Matrix q_;
@@ -98,16 +114,23 @@ TEST_P(AttentionConformance, BothFormsMatchTheOracle) {
   Random random(11);
   const Case cases[] = {{kTiny, 0, 1}, {kTiny, 64, 1},  {kOdd, 0, 64}, {kOdd, 63, 3},
                         {kOdd, 0, 65}, {kOdd, 127, 33}, {kTrue, 70, 2}};
+  constexpr DType kBF16 = DType::kBF16;
+  constexpr DType kF32 = DType::kF32;
+  constexpr DType kF8 = DType::kF8E4M3;
+  const AttendCase::Formats formats[] = {{kBF16, kBF16, kBF16}, {kBF16, kF8, kBF16},
+                                         {kBF16, kF32, kBF16},  {kBF16, DType::kF16, kBF16},
+                                         {kBF16, kBF16, kF8},   {kBF16, kF8, kF8},
+                                         {kF32, kF32, kF32},    {kF32, kF8, kF32},
+                                         {kF32, kBF16, kF32},   {kF32, DType::kF16, kF32}};
   for (const Case& one : cases) {
-    for (const DType act : {DType::kBF16, DType::kF32}) {
-      for (const DType weight : {DType::kBF16, DType::kF8E4M3, DType::kF32, DType::kF16}) {
-        if (one.shape.latent_rank == 512 && weight != DType::kF8E4M3 && weight != act) continue;
-        for (const AttentionForm form : {AttentionForm::kUnabsorbed, AttentionForm::kAbsorbed}) {
-          AttendCase(random, one, act, weight, form)
-              .check(ops_, str("latent ", one.shape.latent_rank, " position ", one.position,
-                               " rows ", one.rows, " act ", dtype_name(act), " kv_b ",
-                               dtype_name(weight), " form ", static_cast<uint32_t>(form)));
-        }
+    for (const auto& of : formats) {
+      if (one.shape.latent_rank == 512 && of.weight != kF8 && of.weight != of.act) continue;
+      for (const AttentionForm form : {AttentionForm::kUnabsorbed, AttentionForm::kAbsorbed}) {
+        AttendCase(random, one, of, form)
+            .check(ops_, GetParam(),
+                   str("latent ", one.shape.latent_rank, " position ", one.position, " rows ",
+                       one.rows, " act ", dtype_name(of.act), " kv_b ", dtype_name(of.weight),
+                       " pages ", dtype_name(of.pages), " form ", static_cast<uint32_t>(form)));
       }
     }
   }
@@ -116,8 +139,9 @@ TEST_P(AttentionConformance, BothFormsMatchTheOracle) {
 TEST_P(AttentionConformance, MoreRowsThanOneQueryBlock) {
   Random random(12);
   const MlaShape shape{.heads = 1, .nope_dim = 8, .rope_dim = 4, .value_dim = 8, .latent_rank = 16};
-  AttendCase(random, {shape, 30, 300}, DType::kF32, DType::kF32, AttentionForm::kUnabsorbed)
-      .check(ops_, "300 rows");
+  AttendCase(random, {shape, 30, 300}, {DType::kF32, DType::kF32, DType::kF32},
+             AttentionForm::kUnabsorbed)
+      .check(ops_, GetParam(), "300 rows");
 }
 
 struct AppendCase {
@@ -126,8 +150,7 @@ struct AppendCase {
   Matrix q, z, norm;
   std::vector<float> inv_freq;
   std::vector<int32_t> table_a, table_b;
-  std::vector<uint32_t> positions;
-  std::vector<BatchSpan> spans;
+  TestBatch batch{{}};
 
   AppendCase(Random& random, const MlaShape& of, DType dtype)
       : shape(of),
@@ -137,33 +160,29 @@ struct AppendCase {
         norm(Matrix::random(random, DType::kBF16, 1, of.latent_rank)),
         inv_freq(reference::rope_inv_freq({.dim = of.rope_dim, .theta = 10000.0})),
         table_a{5, 0, 3},
-        table_b{1, 4},
-        positions{126, 127, 128, 129, 0, 64, 65} {
-    spans = {{.row_begin = 0,
-              .row_count = 4,
-              .position_begin = 126,
-              .form = AttentionForm::kUnabsorbed,
-              .pages = table_a.data()},
-             {.row_begin = 4,
-              .row_count = 1,
-              .position_begin = 0,
-              .form = AttentionForm::kAbsorbed,
-              .pages = table_b.data()},
-             {.row_begin = 5,
-              .row_count = 2,
-              .position_begin = 64,
-              .form = AttentionForm::kAbsorbed,
-              .pages = table_b.data()}};
+        table_b{1, 4} {
+    batch = TestBatch({{.row_begin = 0,
+                        .row_count = 4,
+                        .position_begin = 126,
+                        .form = AttentionForm::kUnabsorbed,
+                        .pages = table_a.data()},
+                       {.row_begin = 4,
+                        .row_count = 1,
+                        .position_begin = 0,
+                        .form = AttentionForm::kAbsorbed,
+                        .pages = table_b.data()},
+                       {.row_begin = 5,
+                        .row_count = 2,
+                        .position_begin = 64,
+                        .form = AttentionForm::kAbsorbed,
+                        .pages = table_b.data()}},
+                      {126, 127, 128, 129, 0, 64, 65});
   }
 
   MlaAppendArgs args(Rows q_rows, const LatentPages& pages) const {
     return {.shape = shape,
             .rope = {.inv_freq = inv_freq.data(), .magnitude = 1.25f},
-            .batch = {.rows = 7,
-                      .tokens = nullptr,
-                      .positions = positions.data(),
-                      .spans = spans.data(),
-                      .span_count = 3},
+            .batch = batch.view(),
             .q = q_rows,
             .z = z.rows(),
             .latent_norm = norm.weight(),
@@ -190,7 +209,7 @@ TEST_P(AttentionConformance, AppendRotatesQueriesAndStoresNormedLatents) {
     for (const DType act : {DType::kBF16, DType::kF32}) {
       const AppendCase one(random, shape, act);
       Matrix q = one.q;
-      TestCache cache(act, shape.latent_rank + shape.rope_dim, 6);
+      TestCache cache(act, shape, 6);
       ops_.mla_append(one.args(q.rows(), cache.pages()));
 
       const uint32_t head = shape.nope_dim + shape.rope_dim;
@@ -202,33 +221,59 @@ TEST_P(AttentionConformance, AppendRotatesQueriesAndStoresNormedLatents) {
           const auto begin = row.begin() + h * head;
           expected.insert(expected.end(), begin, begin + shape.nope_dim);
           bound.insert(bound.end(), shape.nope_dim, 0.0);
-          one.rotate(Values(begin + shape.nope_dim, begin + head), one.positions[r], expected,
+          one.rotate(Values(begin + shape.nope_dim, begin + head), one.batch.positions[r], expected,
                      bound);
         }
       }
       expect_close(q.values(), expected, bound, "q");
 
-      TestCache untouched(act, shape.latent_rank + shape.rope_dim, 6);
+      TestCache untouched(act, shape, 6);
       for (uint32_t r = 0; r < 7; ++r) {
         const Values row = one.z.row_values(r);
         const Values latent(row.begin(), row.begin() + shape.latent_rank);
         Values wanted = reference::rms_norm(latent, one.norm.values(), static_cast<double>(1e-6f));
         Values limit;
         for (const double v : wanted) {
-          limit.push_back(std::fabs(v) *
-                          (round_of(act) * 1.01 + sum_error(shape.latent_rank) + 8 * kRoundF32));
+          limit.push_back(
+              std::fabs(v) *
+              (round_of(act) * 1.01 + sum_error(shape.latent_rank, GetParam()) + 8 * kRoundF32));
         }
-        one.rotate(Values(row.begin() + shape.latent_rank, row.end()), one.positions[r], wanted,
-                   limit);
+        one.rotate(Values(row.begin() + shape.latent_rank, row.end()), one.batch.positions[r],
+                   wanted, limit);
         const std::vector<int32_t>& table = r < 4 ? one.table_a : one.table_b;
-        expect_close(cache.load(table, one.positions[r]), wanted, limit, str("latent ", r));
+        expect_close(cache.load(table, one.batch.positions[r]), wanted, limit, str("latent ", r));
         // Put the stored row beside it, so that the rest must be bit-equal.
-        Matrix stored(act, 1, shape.latent_rank + shape.rope_dim);
-        const Values got = cache.load(table, one.positions[r]);
-        for (uint32_t c = 0; c < got.size(); ++c) stored.set(0, c, got[c]);
-        untouched.store(table, one.positions[r], stored, 0);
+        untouched.store(table, one.batch.positions[r], cache.load(table, one.batch.positions[r]));
       }
       EXPECT_EQ(cache.bytes(), untouched.bytes()) << "slots of other positions";
+    }
+  }
+}
+
+// F8 pages hold, to the bit, the codes and scales of what BF16 pages would hold.
+TEST_P(AttentionConformance, AppendQuantisesWhatBf16PagesWouldHold) {
+  Random random(15);
+  constexpr MlaShape kCut{
+      .heads = 1, .nope_dim = 4, .rope_dim = 6, .value_dim = 4, .latent_rank = 200};
+  for (const MlaShape& shape : {kTiny, kOdd, kTrue, kCut}) {
+    for (const double magnitude : {1.0, 1e-6, 2e4}) {
+      AppendCase one(random, shape, DType::kBF16);
+      one.norm = Matrix::random(random, DType::kBF16, 1, shape.latent_rank, magnitude);
+      for (uint32_t c = 0; c < shape.latent_rank; ++c) one.z.set(3, c, 0.0);
+      Matrix plain_q = one.q;
+      TestCache plain(DType::kBF16, shape, 6);
+      ops_.mla_append(one.args(plain_q.rows(), plain.pages()));
+      Matrix q = one.q;
+      TestCache cache(DType::kF8E4M3, shape, 6);
+      ops_.mla_append(one.args(q.rows(), cache.pages()));
+      EXPECT_TRUE(q.same_bits(plain_q));
+      TestCache wanted(DType::kF8E4M3, shape, 6);
+      for (uint32_t r = 0; r < 7; ++r) {
+        const std::vector<int32_t>& table = r < 4 ? one.table_a : one.table_b;
+        wanted.store(table, one.batch.positions[r], plain.load(table, one.batch.positions[r]));
+      }
+      EXPECT_EQ(cache.bytes(), wanted.bytes())
+          << "latent " << shape.latent_rank << ", magnitude " << magnitude;
     }
   }
 }
@@ -241,20 +286,21 @@ TEST_P(AttentionConformance, ANanQueryPoisonsItsRowOnly) {
     const Matrix latents = Matrix::random(random, DType::kBF16, 70, 87);
     const Matrix kv_b = Matrix::random(random, DType::kBF16, 3 * 56, 81);
     const std::vector<int32_t> table = {1, 0};
-    TestCache cache(DType::kBF16, 87, 2);
+    TestCache cache(DType::kBF16, kOdd, 2);
     for (uint32_t j = 0; j < 70; ++j) cache.store(table, j, latents, j);
     Matrix out(DType::kBF16, 4, 69);
-    const BatchSpan span{
-        .row_begin = 0, .row_count = 4, .position_begin = 66, .form = form, .pages = table.data()};
-    ops_.mla_attend(
-        {.shape = kOdd,
-         .batch =
-             {.rows = 4, .tokens = nullptr, .positions = nullptr, .spans = &span, .span_count = 1},
-         .q = q.rows(),
-         .kv_b = kv_b.weight(),
-         .pages = cache.pages(),
-         .scale = 0.1f,
-         .out = out.rows()});
+    const TestBatch batch({{.row_begin = 0,
+                            .row_count = 4,
+                            .position_begin = 66,
+                            .form = form,
+                            .pages = table.data()}});
+    ops_.mla_attend({.shape = kOdd,
+                     .batch = batch.view(),
+                     .q = q.rows(),
+                     .kv_b = kv_b.weight(),
+                     .pages = cache.pages(),
+                     .scale = 0.1f,
+                     .out = out.rows()});
     for (uint32_t r = 0; r < 4; ++r) {
       for (uint32_t c = 0; c < 69; ++c) {
         EXPECT_EQ(std::isnan(out.get(r, c)), r == 2 && c / 23 == 1) << r << ", " << c;
@@ -268,18 +314,15 @@ TEST_P(AttentionConformance, RefusesSpansAndPagesThatDoNotFit) {
   const Matrix kv_b(DType::kBF16, 3 * 56, 81);
   Matrix out(DType::kBF16, 2, 69);
   const std::vector<int32_t> table = {0, 2};
-  TestCache cache(DType::kBF16, 87, 2);
-  BatchSpan span{.row_begin = 0,
-                 .row_count = 2,
-                 .position_begin = 0,
-                 .form = AttentionForm::kAbsorbed,
-                 .pages = table.data()};
+  TestCache cache(DType::kBF16, kOdd, 2);
+  TestBatch batch({{.row_begin = 0,
+                    .row_count = 2,
+                    .position_begin = 0,
+                    .form = AttentionForm::kAbsorbed,
+                    .pages = table.data()}});
+  BatchSpan& span = batch.spans.front();
   const MlaAttendArgs good{.shape = kOdd,
-                           .batch = {.rows = 2,
-                                     .tokens = nullptr,
-                                     .positions = nullptr,
-                                     .spans = &span,
-                                     .span_count = 1},
+                           .batch = batch.view(),
                            .q = q.rows(),
                            .kv_b = kv_b.weight(),
                            .pages = cache.pages(),
@@ -293,11 +336,19 @@ TEST_P(AttentionConformance, RefusesSpansAndPagesThatDoNotFit) {
     expect_refused([&] { ops_.mla_attend(args); }, "mla_attend", argument);
     span = kept;
   };
-  refuse("pages[1] is 2", [&](MlaAttendArgs&) { span.position_begin = 63; });
+  span.position_begin = 63;
+  expect_contents_refused([&] { ops_.mla_attend(good); }, "mla_attend", "pages[1] is 2");
+  span.position_begin = 0;
   refuse("batch.spans[0] has 3 rows", [&](MlaAttendArgs&) { span.row_count = 3; });
   refuse("batch.spans cover 1 rows", [&](MlaAttendArgs&) { span.row_count = 1; });
   refuse("batch.rows", [](MlaAttendArgs& a) { a.batch.rows = 3; });
   refuse("pages is F32", [](MlaAttendArgs& a) { a.pages.dtype = DType::kF32; });
+  TestCache f8(DType::kF8E4M3, kOdd, 2);
+  refuse("pages.page_stride", [&](MlaAttendArgs& a) {
+    a.pages = f8.pages();
+    a.pages.page_stride = latent_page_bytes_f8(kOdd) - 1;
+  });
+  refuse("pages is F16", [](MlaAttendArgs& a) { a.pages.dtype = DType::kF16; });
   refuse("pages.width", [](MlaAttendArgs& a) { a.pages.width = 88; });
   refuse("kv_b", [](MlaAttendArgs& a) { a.kv_b.rows = 3 * 56 - 1; });
   refuse("shape.rope_dim is 5", [](MlaAttendArgs& a) { a.shape.rope_dim = 5; });

@@ -1,15 +1,15 @@
-// Does linear give what plain double loops give? Every dtype pair, sizes from one to whole blocks
-// and edges, against the oracle within the rounding errors the formats allow.
+// Does linear give what plain double loops give? Every dtype pair and profile, sizes from one to
+// whole blocks and edges, against the oracle within the rounding errors the formats allow.
 #include <cmath>
 #include <limits>
 
-#include "ops/ops_fixture.h"
+#include "ops/quant_fixture.h"
 
 namespace dsv3::ops_test {
 namespace {
 
 using LinearConformance = Conformance;
-INSTANTIATE_TEST_SUITE_P(Cpu, LinearConformance, ::testing::ValuesIn(all_ops()), ops_name);
+INSTANTIATE_TEST_SUITE_P(All, LinearConformance, ::testing::ValuesIn(all_ops()), ops_name);
 
 struct Size {
   uint32_t rows, in, out;
@@ -31,15 +31,6 @@ std::vector<Pair> pairs() {
   return all;
 }
 
-// Sum over k of |x| |w|: what the rounding errors of the sum are relative to.
-Values magnitudes(const Matrix& x, const Matrix& w) {
-  Values a = x.values();
-  Values b = w.values();
-  for (double& v : a) v = std::fabs(v);
-  for (double& v : b) v = std::fabs(v);
-  return reference::linear(a, b, x.cols(), w.row_count());
-}
-
 TEST_P(LinearConformance, MatchesTheOracleForEveryPairAndSize) {
   Random random(1);
   for (const Size& size : kSizes) {
@@ -48,11 +39,11 @@ TEST_P(LinearConformance, MatchesTheOracleForEveryPairAndSize) {
       const Matrix w = Matrix::random(random, pair.weight, size.out, size.in, 0.1);
       Matrix y(pair.y, size.rows, size.out);
       ops_.linear({.x = x.rows(), .weight = w.weight(), .y = y.rows()});
-      const Values expected = reference::linear(x.values(), w.values(), size.in, size.out);
-      Values bound = magnitudes(x, w);
+      const Values in = multiplied(x.values(), size.in, pair.weight, GetParam().quant);
+      const Values expected = reference::linear(in, w.values(), size.in, size.out);
+      Values bound = product_bound(in, w, GetParam());
       for (size_t i = 0; i < bound.size(); ++i) {
-        const double sum = bound[i] * sum_error(size.in) + 1e-36;
-        bound[i] = sum + round_of(pair.y) * (std::fabs(expected[i]) + sum);
+        bound[i] += round_of(pair.y) * (std::fabs(expected[i]) + bound[i]);
       }
       expect_close(y.values(), expected, bound,
                    str("[", size.rows, ", ", size.in, "] x [", size.out, ", ", size.in, "] ",
@@ -61,7 +52,8 @@ TEST_P(LinearConformance, MatchesTheOracleForEveryPairAndSize) {
   }
 }
 
-// Every e4m3 code times one, so that each decoded value and each scale shows.
+// Every e4m3 code times 448, whose own code has the scale 1, so that each decoded value and each
+// scale shows.
 TEST_P(LinearConformance, DecodesEveryF8CodeExactly) {
   for (const DType act : {DType::kBF16, DType::kF32}) {
     for (const uint32_t rows : {1u, 3u}) {
@@ -70,7 +62,7 @@ TEST_P(LinearConformance, DecodesEveryF8CodeExactly) {
       const float scales[4] = {1.0f, 3.0f, 0x1p-20f, -7.0f};
       Matrix x(act, rows, 256);
       for (uint32_t r = 0; r < rows; ++r) {
-        for (uint32_t c = 0; c < 256; ++c) x.set(r, c, 1.0);
+        for (uint32_t c = 0; c < 256; ++c) x.set(r, c, 448.0);
       }
       Matrix y(DType::kF32, rows, 256);
       Weight weight{.data = codes.data(),
@@ -82,7 +74,7 @@ TEST_P(LinearConformance, DecodesEveryF8CodeExactly) {
                     .scale_stride = 2};
       ops_.linear({.x = x.rows(), .weight = weight, .y = y.rows()});
       for (uint32_t i = 0; i < 256; ++i) {
-        const double wanted = static_cast<double>(e4m3_to_float(static_cast<uint8_t>(i))) *
+        const double wanted = 448.0 * static_cast<double>(e4m3_to_float(static_cast<uint8_t>(i))) *
                               static_cast<double>(scales[i / 128 * 3]);
         for (uint32_t r = 0; r < rows; ++r) {
           if (std::isnan(wanted)) {
@@ -115,6 +107,63 @@ TEST_P(LinearConformance, NanAndInfinityStayInTheirRowAndOutput) {
           if (is_nan) continue;
           EXPECT_EQ(std::isinf(y.get(r, o)), r == 3) << r << ", " << o;
         }
+      }
+    }
+  }
+}
+
+// A weight of ones on the diagonal: y is each element of x, or its code * scale, to the bit.
+TEST_P(LinearConformance, MultipliesEveryElementExactly) {
+  constexpr uint32_t kWidth = 200;  // a whole block and one cut short
+  std::vector<uint8_t> codes(kWidth * kWidth, 0);
+  for (uint32_t i = 0; i < kWidth; ++i) codes[i * kWidth + i] = 0x38;
+  const float scales[4] = {1.0f, 1.0f, 1.0f, 1.0f};
+  const Weight ones{.data = codes.data(),
+                    .dtype = DType::kF8E4M3,
+                    .rows = kWidth,
+                    .cols = kWidth,
+                    .stride = kWidth,
+                    .scales = scales,
+                    .scale_stride = 2};
+  Random random(5);
+  for (const DType act : {DType::kBF16, DType::kF32}) {
+    const std::vector<double> magnitudes = {1.0, 0.0, 1e-7, 1e-5, 300.0, 1e30, 0.03, 1.0};
+    const auto rows = static_cast<uint32_t>(magnitudes.size());
+    Matrix x(act, rows, kWidth);
+    for (uint32_t r = 0; r < rows; ++r) {
+      for (uint32_t c = 0; c < kWidth; ++c) x.set(r, c, random.normal() * magnitudes[r]);
+    }
+    // Scale 1, and quotients half-way between codes.
+    for (uint32_t c = 0; c < kWidth; ++c) x.set(7, c, 0.125 * (c % 128) + 0.0625);
+    x.set(7, 0, -448.0);
+    x.set(7, 130, 448.0);
+    Matrix y(DType::kF32, rows, kWidth);
+    ops_.linear({.x = x.rows(), .weight = ones, .y = y.rows()});
+    const Values wanted = multiplied(x.values(), kWidth, ones.dtype, GetParam().quant);
+    for (uint32_t r = 0; r < rows; ++r) {
+      for (uint32_t c = 0; c < kWidth; ++c) {
+        EXPECT_EQ(y.get(r, c), static_cast<double>(static_cast<float>(wanted[r * kWidth + c])))
+            << dtype_name(act) << " row " << r << ", x " << x.get(r, c);
+      }
+    }
+  }
+}
+
+TEST_P(LinearConformance, NanStaysInItsRowWhenQuantised) {
+  Random random(6);
+  Matrix x = Matrix::random(random, DType::kBF16, 5, 300);
+  const Matrix w = Matrix::random(random, DType::kF8E4M3, 11, 300, 0.1);
+  x.set(1, 290, std::numeric_limits<double>::quiet_NaN());
+  x.set(3, 7, std::numeric_limits<double>::infinity());  // its block has no scale any more
+  Matrix y(DType::kF32, 5, 11);
+  ops_.linear({.x = x.rows(), .weight = w.weight(), .y = y.rows()});
+  for (uint32_t r = 0; r < 5; ++r) {
+    for (uint32_t o = 0; o < 11; ++o) {
+      const double found = y.get(r, o);
+      const bool is_lost = r == 3 && GetParam().quant == ActivationQuant::k1x128;
+      EXPECT_EQ(std::isnan(found), r == 1 || is_lost || (r == 3 && w.get(o, 7) == 0.0));
+      if (r != 1 && r != 3) {
+        EXPECT_TRUE(std::isfinite(found)) << r << ", " << o;
       }
     }
   }

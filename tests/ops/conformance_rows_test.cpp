@@ -9,7 +9,7 @@ namespace dsv3::ops_test {
 namespace {
 
 using RowsConformance = Conformance;
-INSTANTIATE_TEST_SUITE_P(Cpu, RowsConformance, ::testing::ValuesIn(all_ops()), ops_name);
+INSTANTIATE_TEST_SUITE_P(All, RowsConformance, ::testing::ValuesIn(all_ops()), ops_name);
 
 constexpr DType kActs[] = {DType::kBF16, DType::kF32};
 constexpr DType kWeights[] = {DType::kBF16, DType::kF16, DType::kF32, DType::kF8E4M3};
@@ -43,7 +43,7 @@ TEST_P(RowsConformance, EmbedCopiesTheTableRow) {
   const std::vector<int32_t> wrong = {300};
   const Matrix table(DType::kBF16, 300, 8);
   Matrix out(DType::kBF16, 1, 8);
-  expect_refused(
+  expect_contents_refused(
       [&] { ops_.embed({.tokens = wrong.data(), .table = table.weight(), .out = out.rows()}); },
       "embed", "tokens[0] is 300");
 }
@@ -67,7 +67,7 @@ TEST_P(RowsConformance, AddNormCarriesTheRoundedAndNormsTheExactSum) {
       const auto expected = reference::add_norm(h.values(), start.values(), weight.values(), eps);
       // The sum of squares has only positive terms: its relative error is sum_error, halved by the
       // root; eight more roundings around it.
-      const double steps = sum_error(width) / kRoundF32 + 8.0;
+      const double steps = sum_error(width, GetParam()) / kRoundF32 + 8.0;
       expect_close(out.values(), expected.normed, rounded(expected.normed, act, steps), "normed");
       expect_close(residual.values(), expected.residual, rounded(expected.residual, act, 1.0),
                    "residual");
@@ -99,7 +99,7 @@ TEST_P(RowsConformance, RmsNormTakesTheFirstColumnsAndMayWorkInPlace) {
       }
       const Values expected =
           reference::rms_norm(first, weight.values(), static_cast<double>(1e-6f));
-      const double steps = sum_error(width) / kRoundF32 + 8.0;
+      const double steps = sum_error(width, GetParam()) / kRoundF32 + 8.0;
       expect_close(out.values(), expected, rounded(expected, act, steps), "rms_norm");
       Matrix in_place = x;
       Rows view = in_place.rows();
@@ -172,7 +172,7 @@ TEST_P(RowsConformance, CopyRowsGathersAndScatters) {
         {.x = x.rows(), .x_rows = nullptr, .out = out.rows(), .out_rows = nullptr, .count = 6});
     EXPECT_TRUE(out.same_bits(x));
     const std::vector<uint32_t> beyond = {6};
-    expect_refused(
+    expect_contents_refused(
         [&] {
           ops_.copy_rows({.x = x.rows(),
                           .x_rows = beyond.data(),

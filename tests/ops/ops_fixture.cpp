@@ -6,6 +6,9 @@
 
 #include "base/checked.h"
 #include "base/random.h"
+#include "cuda/cuda_machine.h"
+#include "cuda/gpu_runtime.h"
+#include "ops/round_trip_ops.h"
 
 namespace dsv3::ops_test {
 namespace {
@@ -154,9 +157,17 @@ bool Matrix::same_bits(const Matrix& other) const {
   return true;
 }
 
-double sum_error(uint32_t terms) {
-  const double additions = terms / 8.0 + terms / 128.0 + 10.0;
-  return additions * kRoundF32;
+double sum_error(uint32_t terms, const OpsParam& param) {
+  if (!param.is_cuda) return (terms / 8.0 + terms / 128.0 + 10.0) * kRoundF32;
+  constexpr uint32_t kRuns = 8;
+  const uint32_t blocks = ceil_div(terms, kBlock);
+  const uint32_t additions = ceil_div(blocks, kRuns) + std::min(blocks, kRuns);
+  return chain_error(std::min(terms, kBlock), param) + additions * kRoundF32;
+}
+
+double chain_error(uint32_t terms, const OpsParam& param) {
+  if (!param.is_cuda) return sum_error(terms, param);
+  return (2.0 * 17.0 / 16.0 * terms + 2.0) * kRoundF32;
 }
 
 void expect_close(const Values& actual, const Values& expected, const Values& bound,
@@ -185,20 +196,46 @@ void expect_close(const Values& actual, const Values& expected, const Values& bo
                         << bound[where];
 }
 
+namespace {
+
+// Compute capability of the first GPU, 90 for 9.0; 0: there is none.
+int gpu_capability() {
+  std::string why_none;
+  gpu::Properties found;
+  if (gpu::device_count(&why_none) == 0 || gpu::properties(0, &found) != 0) return 0;
+  return found.major * 10 + found.minor;
+}
+
+std::unique_ptr<Ops> make_ops(const OpsParam& param, ThreadPool& pool, Allocator& allocator) {
+  if (!param.is_cuda) return make_cpu_ops(pool, allocator, param.level, param.quant);
+  return std::make_unique<RoundTripOps>(
+      make_cuda_machine({.activation_quant = param.quant}, allocator));
+}
+
+}  // namespace
+
 std::vector<OpsParam> all_ops() {
   std::vector<OpsParam> params;
   for (const CpuLevel level : {CpuLevel::kScalar, CpuLevel::kAvx2, CpuLevel::kAvx512Bf16}) {
     if (level > cpu_level_best()) continue;
     params.push_back({level, 1});
     params.push_back({level, 2});
+    params.push_back({level, 2, ActivationQuant::k1x128});
+  }
+  if (gpu_capability() >= 80) params.push_back({.is_cuda = true});
+  if (gpu_capability() >= 89) {
+    params.push_back({.quant = ActivationQuant::k1x128, .is_cuda = true});
   }
   return params;
 }
 
 std::string ops_name(const ::testing::TestParamInfo<OpsParam>& info) {
-  std::string name = cpu_level_name(info.param.level);
-  std::erase(name, '-');
-  return name + "_" + std::to_string(info.param.threads);
+  std::string name = "cuda";
+  if (!info.param.is_cuda) {
+    name = str(cpu_level_name(info.param.level), "_", info.param.threads);
+    std::erase(name, '-');
+  }
+  return info.param.quant == ActivationQuant::k1x128 ? name + "_1x128" : name;
 }
 
 OpsLimits test_limits() {
@@ -210,14 +247,21 @@ OpsLimits test_limits() {
   limits.expert_rows_max = 4096;
   limits.experts_max = 384;
   limits.vocab = 130000;
+  limits.expert_width_max = 2048;
+  limits.act = DType::kF32;  // the wider one: tests use both
   limits.mla = {.heads = 8, .nope_dim = 128, .rope_dim = 64, .value_dim = 128, .latent_rank = 512};
   return limits;
 }
 
 OpsBox::OpsBox(const OpsParam& param, const OpsLimits& limits)
     : pool(ThreadPoolOptions{.threads = param.threads, .affinity_mask = 0, .host = {}}),
-      ops(make_cpu_ops(pool, allocator, param.level)) {
+      ops(make_ops(param, pool, allocator)) {
   ops->reserve(limits);
+}
+
+void Conformance::expect_contents_refused(const std::function<void()>& fn, const std::string& op,
+                                          const std::string& argument) {
+  if (!GetParam().is_cuda) expect_refused(fn, op, argument);
 }
 
 void expect_refused(const std::function<void()>& fn, const std::string& op,

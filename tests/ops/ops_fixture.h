@@ -77,11 +77,6 @@ class Matrix {
   std::vector<float> scales_;
 };
 
-// Rounding errors of a sum of `terms` products on any level, relative to the sum of their
-// magnitudes: at least 8 running sums, a tree of at most 4 levels over them, a rounded product
-// where the level has no fused multiply-add, and one more rounding for each scaled block of 128.
-double sum_error(uint32_t terms);
-
 // Each |actual - expected| <= bound; NaN and infinities at equal places. Prints the worst element.
 void expect_close(const Values& actual, const Values& expected, const Values& bound,
                   const std::string& what);
@@ -89,13 +84,28 @@ void expect_close(const Values& actual, const Values& expected, const Values& bo
 struct OpsParam {
   CpuLevel level = CpuLevel::kScalar;
   uint32_t threads = 1;
+  ActivationQuant quant = ActivationQuant::kNone;
+  bool is_cuda = false;  // then level and threads mean nothing
 };
-std::vector<OpsParam> all_ops();  // every level this processor runs, with 1 and 2 threads
+// Every level this processor runs, with 1 and 2 threads, and with 2 under profile 1x128; the GPU
+// this program is linked with (an emulated one in the ordinary tests), under both profiles.
+std::vector<OpsParam> all_ops();
 std::string ops_name(const ::testing::TestParamInfo<OpsParam>& info);
+
+// Rounding errors of a sum of `terms` products, relative to the sum of their magnitudes. On any CPU
+// level: at least 8 running sums, a tree of at most 4 levels over them, a rounded product where the
+// level has no fused multiply-add, and one more rounding for each scaled block of 128. On a GPU
+// chain_error of a block of 128, its two scales, its addition to one of 8 runs and theirs.
+double sum_error(uint32_t terms, const OpsParam& param);
+// The same where a GPU does not cut the sum into blocks of 128 (attention): one chain of
+// tensor-core products. A real one truncates to no less than FP32's 24 bits of the largest addend
+// (a whole unit, not half), and its running sum is one more addend for every 16 products; the
+// emulated one rounds after each. Two parts of the sum and its factor may be rounded besides.
+double chain_error(uint32_t terms, const OpsParam& param);
 
 OpsLimits test_limits();
 
-// One Ops with all that it lives on.
+// One Ops for host memory with all that it lives on.
 struct OpsBox {
   explicit OpsBox(const OpsParam& param, const OpsLimits& limits = test_limits());
   Allocator allocator{{}, 0};
@@ -103,14 +113,18 @@ struct OpsBox {
   std::unique_ptr<Ops> ops;
 };
 
-class Conformance : public ::testing::TestWithParam<OpsParam> {
- protected:
-  OpsBox box_{GetParam()};
-  Ops& ops_ = *box_.ops;
-};
-
 // Runs fn and checks that it is refused with INTERNAL and a message that contains both words.
 void expect_refused(const std::function<void()>& fn, const std::string& op,
                     const std::string& argument);
+
+class Conformance : public ::testing::TestWithParam<OpsParam> {
+ protected:
+  // For ids and numbers that lie in device memory: a GPU's host side cannot look there to refuse.
+  static void expect_contents_refused(const std::function<void()>& fn, const std::string& op,
+                                      const std::string& argument);
+
+  OpsBox box_{GetParam()};
+  Ops& ops_ = *box_.ops;
+};
 
 }  // namespace dsv3::ops_test

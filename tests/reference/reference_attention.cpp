@@ -3,9 +3,11 @@
 #include <cmath>
 #include <limits>
 #include <numeric>
+#include <utility>
 
 #include "base/error.h"
 #include "reference/reference_ops.h"
+#include "reference/reference_quant.h"
 
 namespace dsv3::reference {
 namespace {
@@ -45,6 +47,16 @@ View rope_key_of(const AttendArgs& args, size_t key) {
   return args.cache.subspan(key * (args.latent + args.rope) + args.latent, args.rope);
 }
 
+// The latents that the naive form expands. [keys, latent]
+Values expanded_latents(const AttendArgs& args, size_t keys) {
+  Values latents;
+  for (size_t key = 0; key < keys; ++key) {
+    const View latent = latent_of(args, key);
+    latents.insert(latents.end(), latent.begin(), latent.end());
+  }
+  return args.precision.quantise ? quantise_activations(latents, args.latent).values() : latents;
+}
+
 // Row `index` of one head's [nope + v, latent] part of kv_b.
 View kv_b_row(const AttendArgs& args, size_t head, size_t index) {
   return args.kv_b.subspan((head * (args.nope + args.v) + index) * args.latent, args.latent);
@@ -56,15 +68,17 @@ Values attend_naive(const AttendArgs& args) {
   check(args);
   const size_t rows = args.query.size() / (args.heads * (args.nope + args.rope));
   const size_t keys = args.first_position + rows;
+  const Values latents = expanded_latents(args, keys);
   Values out(rows * args.heads * args.v, 0.0);
   for (size_t head = 0; head < args.heads; ++head) {
     Values expanded(keys * (args.nope + args.v));  // [keys, nope + v]
     for (size_t key = 0; key < keys; ++key) {
       for (size_t i = 0; i < args.nope + args.v; ++i) {
         expanded[key * (args.nope + args.v) + i] =
-            dot(kv_b_row(args, head, i), latent_of(args, key));
+            dot(kv_b_row(args, head, i), View(latents).subspan(key * args.latent, args.latent));
       }
     }
+    expanded = stored(std::move(expanded), args.precision);
     for (size_t row = 0; row < rows; ++row) {
       const View query = query_of(args, row, head);
       Values scores(args.first_position + row + 1);
@@ -129,12 +143,13 @@ static Values project_query(View x, const MlaParams& params, const MlaWeights& w
                             std::span<const int32_t> positions) {
   const size_t dim = params.nope + params.rope;
   Values query;
+  const Precision& precision = weights.precision;
   if (weights.q_a.empty()) {
-    query = linear(x, weights.q, params.hidden, params.heads * dim);
+    query = project(x, weights.q, params.hidden, params.heads * dim, precision);
   } else {
-    const Values low = rms_norm(linear(x, weights.q_a, params.hidden, params.q_lora),
-                                weights.q_a_norm, params.norm_eps);
-    query = linear(low, weights.q_b, params.q_lora, params.heads * dim);
+    const Values low = project(x, weights.q_a, params.hidden, params.q_lora, precision);
+    query = project(stored(rms_norm(low, weights.q_a_norm, params.norm_eps), precision),
+                    weights.q_b, params.q_lora, params.heads * dim, precision);
   }
   const size_t vectors = positions.size() * params.heads;
   Values part(vectors * params.rope);
@@ -147,24 +162,25 @@ static Values project_query(View x, const MlaParams& params, const MlaWeights& w
     std::copy_n(part.begin() + static_cast<std::ptrdiff_t>(i * params.rope), params.rope,
                 query.begin() + static_cast<std::ptrdiff_t>(i * dim + params.nope));
   }
-  return query;
+  return stored(std::move(query), precision);
 }
 
 // x -> [rows, latent + rope]: the normed latent and the rotated rope key, as they are cached.
 static Values project_cache(View x, const MlaParams& params, const MlaWeights& weights,
                             std::span<const int32_t> positions) {
   const size_t dim = params.latent + params.rope;
-  const Values projected = linear(x, weights.kv_a, params.hidden, dim);
+  const Values projected = project(x, weights.kv_a, params.hidden, dim, weights.precision);
   Values cache;
   for (size_t row = 0; row < positions.size(); ++row) {
     const View all = View(projected).subspan(row * dim, dim);
-    const Values latent = rms_norm(all.first(params.latent), weights.kv_a_norm, params.norm_eps);
+    Values latent = rms_norm(all.first(params.latent), weights.kv_a_norm, params.norm_eps);
+    if (weights.precision.f8_latents) latent = quantise_latents(latent, params.latent).values();
     const Values key =
         rotated(all.subspan(params.latent), positions.subspan(row, 1), params.rotary);
     cache.insert(cache.end(), latent.begin(), latent.end());
     cache.insert(cache.end(), key.begin(), key.end());
   }
-  return cache;
+  return stored(std::move(cache), weights.precision);
 }
 
 Values mla_forward(View x, const MlaParams& params, const MlaWeights& weights) {
@@ -183,8 +199,10 @@ Values mla_forward(View x, const MlaParams& params, const MlaWeights& weights) {
   args.v = params.v;
   args.latent = params.latent;
   args.scale = softmax_scale(params.nope + params.rope, params.rotary);
-  const Values heads = params.absorbed ? attend_absorbed(args) : attend_naive(args);
-  return linear(heads, weights.o, params.heads * params.v, params.hidden);
+  args.precision = weights.precision;
+  const Values heads =
+      stored(params.absorbed ? attend_absorbed(args) : attend_naive(args), weights.precision);
+  return project(heads, weights.o, params.heads * params.v, params.hidden, weights.precision);
 }
 
 }  // namespace dsv3::reference

@@ -44,7 +44,7 @@ ReferenceTensor dequantized(const std::string& name, const RawTensor& weight,
   fp8.scales = scales;
   fp8.rows = weight.shape.at(0);
   fp8.columns = weight.shape.at(1);
-  return {weight.shape, dequantize_fp8(fp8)};
+  return {weight.shape, dequantize_fp8(fp8), true};
 }
 
 // The RoPE block under either of its spellings; an empty object when there is none.

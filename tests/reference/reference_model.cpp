@@ -22,12 +22,14 @@ ReferenceRun ReferenceModel::run(std::span<const int32_t> tokens) const {
   for (size_t layer = 0; layer < config_.num_hidden_layers; ++layer) {
     const std::string prefix = str("model.layers.", layer, ".");
     AddNormResult block = add_norm(h, residual, weight(prefix + "input_layernorm.weight"), eps);
-    h = attention(layer, block.normed);
-    block = add_norm(h, block.residual, weight(prefix + "post_attention_layernorm.weight"), eps);
-    h = feed_forward(layer, block.normed, result.router_margin);
-    residual = std::move(block.residual);
+    h = attention(layer, stored(std::move(block.normed), precision_));
+    residual = stored(std::move(block.residual), precision_);
+    block = add_norm(h, residual, weight(prefix + "post_attention_layernorm.weight"), eps);
+    h = feed_forward(layer, stored(std::move(block.normed), precision_), result.router_margin);
+    residual = stored(std::move(block.residual), precision_);
   }
-  const Values y = add_norm(h, residual, weight("model.norm.weight"), eps).normed;
+  const Values y =
+      stored(add_norm(h, residual, weight("model.norm.weight"), eps).normed, precision_);
   result.logits = linear(y, weight("lm_head.weight"), config_.hidden_size, config_.vocab_size);
   return result;
 }
@@ -38,9 +40,22 @@ View ReferenceModel::weight(const std::string& name) const {
   return found->second.values;
 }
 
+Precision ReferenceModel::precision_of(const std::string& prefix,
+                                       const std::vector<std::string>& names) const {
+  size_t fp8_count = 0;
+  for (const std::string& name : names) {
+    if (tensors_.at(prefix + name + ".weight").is_fp8) ++fp8_count;
+  }
+  DSV3_ASSERT(fp8_count == 0 || fp8_count == names.size());
+  Precision precision = precision_;
+  precision.quantise = precision_.quantise && fp8_count != 0;
+  return precision;
+}
+
 ExpertWeights ReferenceModel::expert(const std::string& prefix) const {
   return {weight(prefix + "gate_proj.weight"), weight(prefix + "up_proj.weight"),
-          weight(prefix + "down_proj.weight")};
+          weight(prefix + "down_proj.weight"),
+          precision_of(prefix, {"gate_proj", "up_proj", "down_proj"})};
 }
 
 bool ReferenceModel::is_moe(size_t layer) const {
@@ -73,17 +88,21 @@ Values ReferenceModel::attention(size_t layer, View x) const {
   params.rotary = config_.rotary;
   params.absorbed = absorbed_;
   MlaWeights weights;
+  std::vector<std::string> projections = {"kv_a_proj_with_mqa", "kv_b_proj", "o_proj"};
   if (params.q_lora > 0) {
+    projections.insert(projections.end(), {"q_a_proj", "q_b_proj"});
     weights.q_a = weight(prefix + "q_a_proj.weight");
     weights.q_a_norm = weight(prefix + "q_a_layernorm.weight");
     weights.q_b = weight(prefix + "q_b_proj.weight");
   } else {
+    projections.emplace_back("q_proj");
     weights.q = weight(prefix + "q_proj.weight");
   }
   weights.kv_a = weight(prefix + "kv_a_proj_with_mqa.weight");
   weights.kv_a_norm = weight(prefix + "kv_a_layernorm.weight");
   weights.kv_b = weight(prefix + "kv_b_proj.weight");
   weights.o = weight(prefix + "o_proj.weight");
+  weights.precision = precision_of(prefix, projections);
   return mla_forward(x, params, weights);
 }
 
@@ -105,7 +124,7 @@ Values ReferenceModel::feed_forward(size_t layer, View x, Values& margin) const 
   }
   if (config_.n_shared_experts > 0) weights.shared = expert(prefix + "shared_experts.");
   Values margins;
-  Values y = moe_forward(x, config_.hidden_size, params, weights, &margins);
+  Values y = stored(moe_forward(x, config_.hidden_size, params, weights, &margins), precision_);
   for (size_t i = 0; i < margins.size(); ++i) margin[i] = std::min(margin[i], margins[i]);
   return y;
 }

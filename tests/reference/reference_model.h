@@ -15,6 +15,7 @@ namespace dsv3::reference {
 struct ReferenceTensor {
   std::vector<size_t> shape;
   Values values;  // FP8 already dequantised
+  bool is_fp8 = false;
 };
 
 struct ReferenceConfig {
@@ -54,6 +55,8 @@ class ReferenceModel {
   const ReferenceConfig& config() const { return config_; }
   // Chooses the form of attention; naive by default.
   void set_absorbed(bool absorbed) { absorbed_ = absorbed; }
+  // Rounds as the library does; nothing by default. `quantise` is for linears with FP8 weights.
+  void set_precision(const Precision& precision) { precision_ = precision; }
 
   ReferenceRun run(std::span<const int32_t> tokens) const;
   // The logits of run(). [tokens, vocab]
@@ -61,6 +64,8 @@ class ReferenceModel {
 
  private:
   View weight(const std::string& name) const;
+  // Of the linears under `prefix`, which must be all FP8 or none.
+  Precision precision_of(const std::string& prefix, const std::vector<std::string>& names) const;
   ExpertWeights expert(const std::string& prefix) const;
   bool is_moe(size_t layer) const;
   Values embed(std::span<const int32_t> tokens) const;
@@ -70,6 +75,7 @@ class ReferenceModel {
   ReferenceConfig config_;
   std::map<std::string, ReferenceTensor> tensors_;
   bool absorbed_ = false;
+  Precision precision_ = {};
 };
 
 // sqrt(sum (a - b)^2 / sum b^2).

@@ -83,9 +83,11 @@ Routing route(View logits, View bias, const RouterParams& params) {
 
 Values expert_forward(View x, const ExpertWeights& weights, size_t hidden) {
   const size_t width = weights.gate.size() / hidden;
-  const Values gate = linear(x, weights.gate, hidden, width);
-  const Values up = linear(x, weights.up, hidden, width);
-  return linear(swiglu(gate, up), weights.down, width, hidden);
+  const Precision& precision = weights.precision;
+  const Values gate = project(x, weights.gate, hidden, width, precision);
+  const Values up = project(x, weights.up, hidden, width, precision);
+  const Values y = stored(swiglu(gate, up), precision);
+  return project(y, weights.down, width, hidden, precision);
 }
 
 Values moe_forward(View x, size_t hidden, const RouterParams& params, const MoeWeights& weights,

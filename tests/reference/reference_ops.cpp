@@ -6,6 +6,7 @@
 
 #include "base/dtype.h"
 #include "base/error.h"
+#include "reference/reference_quant.h"
 
 namespace dsv3::reference {
 
@@ -46,16 +47,6 @@ Values linear(View x, View w, size_t in, size_t out) {
   return y;
 }
 
-// The value of one e4m3 byte from its bit fields, not from the library's table.
-static double e4m3_value(uint8_t byte) {
-  const int exponent = (byte >> 3) & 15;
-  const int mantissa = byte & 7;
-  const double sign = (byte & 0x80) != 0 ? -1.0 : 1.0;
-  if (exponent == 15 && mantissa == 7) return std::nan("");
-  if (exponent == 0) return sign * std::ldexp(mantissa / 8.0, -6);
-  return sign * std::ldexp(1.0 + mantissa / 8.0, exponent - 7);
-}
-
 Values dequantize_fp8(const Fp8Weight& weight) {
   const size_t scale_columns = (weight.columns + weight.block - 1) / weight.block;
   const size_t scale_rows = (weight.rows + weight.block - 1) / weight.block;
@@ -70,6 +61,17 @@ Values dequantize_fp8(const Fp8Weight& weight) {
     }
   }
   return values;
+}
+
+Values project(View x, View w, size_t in, size_t out, const Precision& precision) {
+  return stored(precision.quantise ? linear_1x128(x, w, in, out) : linear(x, w, in, out),
+                precision);
+}
+
+Values stored(Values x, const Precision& precision) {
+  if (!precision.bf16) return x;
+  for (double& value : x) value = static_cast<double>(bf16_round(static_cast<float>(value)));
+  return x;
 }
 
 Values swiglu(View gate, View up) {

@@ -13,6 +13,15 @@ namespace dsv3::reference {
 using Values = std::vector<double>;
 using View = std::span<const double>;
 
+// Rounding points that a step shares with the library; none of them by default.
+struct Precision {
+  bool bf16 = false;        // results are stored in BF16 where spec §4.1 says so
+  bool quantise = false;    // inputs of linears are quantised 1x128 (reference_quant.h)
+  bool f8_latents = false;  // so are cached latents, with powers of two as scales
+};
+// x as it is, or rounded to BF16.
+Values stored(Values x, const Precision& precision);
+
 // ---- Rows -------------------------------------------------------------------------------------
 // All arrays are row-major. Rows are counted from the sizes of the arguments.
 
@@ -40,6 +49,9 @@ struct Fp8Weight {
 };
 Values dequantize_fp8(const Fp8Weight& weight);
 
+// linear or linear_1x128, stored.
+Values project(View x, View w, size_t in, size_t out, const Precision& precision);
+
 // gate, up [rows, width] -> silu(gate) * up.
 Values swiglu(View gate, View up);
 
@@ -48,6 +60,7 @@ struct ExpertWeights {
   View gate;  // [width, hidden]
   View up;    // [width, hidden]
   View down;  // [hidden, width]
+  Precision precision = {};
 };
 // x [rows, hidden] -> [rows, hidden].
 Values expert_forward(View x, const ExpertWeights& weights, size_t hidden);
@@ -105,6 +118,7 @@ struct AttendArgs {
   size_t latent = 0;
   size_t first_position = 0;  // row i sees keys 0 .. first_position + i
   double scale = 1.0;
+  Precision precision = {};  // the naive form stores expanded keys and values, of quantised latents
 };
 // Both -> [rows, heads * v]. Equal in exact arithmetic.
 Values attend_naive(const AttendArgs& args);     // expands every cached row through kv_b
@@ -119,6 +133,7 @@ struct MlaWeights {
   View kv_a_norm;  // [latent]
   View kv_b;       // [heads * (nope + v), latent]
   View o;          // [hidden, heads * v]
+  Precision precision = {};
 };
 struct MlaParams {
   size_t hidden = 0;

@@ -12,6 +12,7 @@
 #include "reference/reference_checkpoint.h"
 #include "reference/reference_model.h"
 #include "reference/reference_ops.h"
+#include "reference/reference_quant.h"
 #include "reference/reference_sampling.h"
 
 #ifndef DSV3_GOLDEN_DIR
@@ -134,6 +135,43 @@ TEST(Fp8, BlocksCutByBothEdges) {
   EXPECT_EQ(values[127 * 130 + 128], 2.0);
   EXPECT_EQ(values[128 * 130], 3.0);
   EXPECT_EQ(values[575 * 130 + 129], 10.0);
+}
+
+TEST(Fp8, NearestCode) {
+  for (int byte = 0; byte < 256; ++byte) {
+    if ((byte & 0x7f) == 0x7f) continue;
+    const auto code = static_cast<uint8_t>(byte);
+    EXPECT_EQ(nearest_e4m3(static_cast<float>(e4m3_value(code))), code);
+  }
+  EXPECT_EQ(nearest_e4m3(1.0625f), 0x38);  // half-way to 1.125: the even mantissa
+  EXPECT_EQ(nearest_e4m3(1.1875f), 0x3a);
+  EXPECT_EQ(nearest_e4m3(std::nextafterf(1.0625f, 2.0f)), 0x39);
+  EXPECT_EQ(nearest_e4m3(0x1p-10f), 0x00);
+  EXPECT_EQ(nearest_e4m3(-0x1.8p-9f), 0x82);
+  EXPECT_EQ(nearest_e4m3(464.0f), 0x7e);
+  EXPECT_EQ(nearest_e4m3(-1e30f), 0xfe);
+  EXPECT_EQ(nearest_e4m3(std::nanf("")), 0x7f);
+}
+
+TEST(Fp8, ScalesOfActivationsAndLatents) {
+  Values x(300, 0.0);
+  x[5] = -3.0;    // block 0
+  x[128] = 1e-6;  // block 1: below the floor
+  x[299] = 448.0;
+  const QuantBlocks activations = quantise_activations(x, 300);
+  ASSERT_EQ(activations.scales.size(), 3u);
+  EXPECT_EQ(activations.scales[0], 3.0f / 448.0f);
+  EXPECT_EQ(activations.scales[1], 1e-4f / 448.0f);
+  EXPECT_EQ(activations.scales[2], 1.0f);
+  EXPECT_EQ(activations.codes[5], 0xfe);
+  EXPECT_EQ(activations.codes[128], nearest_e4m3(1e-6f / (1e-4f / 448.0f)));
+  EXPECT_EQ(activations.codes[0], 0x00);
+  const QuantBlocks latents = quantise_latents(x, 300);
+  EXPECT_EQ(latents.scales[0], 0x1p-7f);   // 3/448 lies between 2^-8 and 2^-7
+  EXPECT_EQ(latents.scales[1], 0x1p-22f);  // 2.23e-7 between 2^-23 and 2^-22
+  EXPECT_EQ(latents.scales[2], 1.0f);      // a power of two stays
+  EXPECT_EQ(latents.codes[5], nearest_e4m3(-3.0f * 128.0f));
+  EXPECT_EQ(latents.values()[5], -384.0 / 128.0);
 }
 
 TEST(Rope, BothLayoutsGiveTheSameScores) {

@@ -11,23 +11,24 @@
 namespace dsv3 {
 
 template <typename Body>
-testing::AssertionResult throws_error(Status status, std::initializer_list<std::string_view> words,
-                                      const Body& body) {
+::testing::AssertionResult throws_error(Status status,
+                                        std::initializer_list<std::string_view> words,
+                                        const Body& body) {
   try {
     body();
   } catch (const Error& error) {
     if (error.status() != status) {
-      return testing::AssertionFailure()
+      return ::testing::AssertionFailure()
              << "status " << static_cast<int>(error.status()) << ": " << error.message();
     }
     for (const std::string_view word : words) {
       if (error.message().find(word) == std::string::npos) {
-        return testing::AssertionFailure() << "no \"" << word << "\" in: " << error.message();
+        return ::testing::AssertionFailure() << "no \"" << word << "\" in: " << error.message();
       }
     }
-    return testing::AssertionSuccess();
+    return ::testing::AssertionSuccess();
   }
-  return testing::AssertionFailure() << "nothing was thrown";
+  return ::testing::AssertionFailure() << "nothing was thrown";
 }
 
 }  // namespace dsv3

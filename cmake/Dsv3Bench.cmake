@@ -1,0 +1,18 @@
+# dsv3-bench: figures as ratios to this machine's own ceilings. It links the archive, as it times inner classes too.
+add_executable(dsv3_bench
+  ${PROJECT_SOURCE_DIR}/bench/bench_main.cpp
+  ${PROJECT_SOURCE_DIR}/bench/bench_ops.cpp
+  ${PROJECT_SOURCE_DIR}/bench/bench_model.cpp)
+set_target_properties(dsv3_bench PROPERTIES OUTPUT_NAME dsv3-bench)
+target_include_directories(dsv3_bench PRIVATE ${PROJECT_SOURCE_DIR}/bench)
+target_link_libraries(dsv3_bench PRIVATE dsv3_options dsv3_static)
+if(NOT DSV3_SANITIZE)
+  target_link_options(dsv3_bench PRIVATE -static-libstdc++ -static-libgcc)
+endif()
+
+if(DSV3_BUILD_TESTS)
+  # That it runs, not how fast.
+  add_test(NAME bench_ops COMMAND dsv3_bench ops --small)
+  add_test(NAME bench_model COMMAND dsv3_bench model ${PROJECT_SOURCE_DIR}/samples/models/shakespeare)
+  set_tests_properties(bench_ops bench_model PROPERTIES LABELS bench TIMEOUT 120)
+endif()
