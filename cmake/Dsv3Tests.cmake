@@ -74,32 +74,25 @@ endforeach()
 
 include(Dsv3Planted)
 
-# The same tests for a real GPU, for `./dev gpu-bundle`: everything compiled in, paths relative to the bundle.
-function(dsv3_add_gpu_test room)
-  set(sources)
-  foreach(folder ${room} ops reference support)
+# The same tests for a real GPU, for `./dev gpu-bundle`: one program with everything in it, paths relative to the bundle.
+if(dsv3_has_cuda AND NOT DSV3_SANITIZE)
+  set(dsv3_gpu_sources)
+  foreach(folder ops cuda gpu reference support)
     file(GLOB found CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/tests/${folder}/*.cpp)
-    if(NOT folder STREQUAL room)
+    if(folder MATCHES "^(reference|support)$")
       list(FILTER found EXCLUDE REGEX "_test\\.cpp$")
     endif()
-    list(APPEND sources ${found})
+    list(APPEND dsv3_gpu_sources ${found})
   endforeach()
-  list(REMOVE_DUPLICATES sources)
-  list(FILTER sources EXCLUDE REGEX "emulated[a-z_]*\\.cpp$|failing_new\\.cpp$")
-  add_executable(gpu_test_${room} EXCLUDE_FROM_ALL ${sources})
-  target_compile_definitions(gpu_test_${room} PRIVATE
+  # What needs the emulator's hooks, and what replaces operator new.
+  list(FILTER dsv3_gpu_sources EXCLUDE REGEX "/(emulated_[a-z_]*|failing_new)\\.cpp$")
+  add_executable(gpu_tests EXCLUDE_FROM_ALL ${dsv3_gpu_sources})
+  target_compile_definitions(gpu_tests PRIVATE
     DSV3_SOURCE_DIR="." DSV3_GOLDEN_DIR="golden" DSV3_SAMPLE_MODEL="model")
-  target_include_directories(gpu_test_${room} PRIVATE ${PROJECT_SOURCE_DIR}/tests ${PROJECT_SOURCE_DIR})
-  target_link_libraries(gpu_test_${room} PRIVATE dsv3_options dsv3_static
+  target_include_directories(gpu_tests PRIVATE ${PROJECT_SOURCE_DIR}/tests ${PROJECT_SOURCE_DIR})
+  target_link_libraries(gpu_tests PRIVATE dsv3_options dsv3_static
     nlohmann_json::nlohmann_json GTest::gmock GTest::gtest GTest::gtest_main)
-  target_link_options(gpu_test_${room} PRIVATE -static-libstdc++ -static-libgcc)
-  add_dependencies(gpu_tests gpu_test_${room})
-endfunction()
-if(dsv3_has_cuda AND NOT DSV3_SANITIZE)
-  add_custom_target(gpu_tests)
-  foreach(room ops cuda gpu)
-    dsv3_add_gpu_test(${room})
-  endforeach()
+  target_link_options(gpu_tests PRIVATE -static-libstdc++ -static-libgcc)
 endif()
 
 # The public API, as an application sees it.

@@ -1,8 +1,8 @@
 // linear, any types  y[r, o] = sum over k of x[r, k] * w[o, k] in FP32.  x [T, in], w [out, in]
 //   Who does what: a warp sums one weight row against up to 8 rows of x (kernels/linear_plain.h); a
 //   block of 8 warps takes 16 weight rows. Grid: (out / 16, rows / 8).
-//   For F32 activations and F32 or F16 weights: small models, gates. Bound: memory for few rows,
-//   arithmetic beyond. Not yet run on hardware.
+//   For F32 activations and F32 or F16 weights: small models, gates. Bytes: w once per 8 rows of x.
+//   Bound: memory for few rows, arithmetic beyond. Not yet run on hardware.
 #include "kernels/common/device_code.h"
 #include "kernels/linear.h"
 #include "kernels/linear_plain.h"

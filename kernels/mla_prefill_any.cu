@@ -13,8 +13,8 @@
 // see mla_decode_any.cu). Keys past a row's position have p = 0; values of keys that some row may
 // not see are finite (mla_gather), those past the chunk are zeros.
 //
-// Shared memory 67 KiB. A page costs a block 42 KB from L2 and 64 * 64 * (192 + 128) * 2 = 2.6
-// MFLOP. Bound: mma.sync rate; about 60 % of the tensor peak of Hopper can be reached so. Not yet
+// Shared memory 67 KiB. Bytes: a page costs a block 42 KB from L2, for 64 * 64 * (192 + 128) * 2 =
+// 2.6 MFLOP. Bound: the rate of mma.sync, by estimate 60 % of the tensor peak of Hopper. Not yet
 // run on hardware.
 #include "kernels/common/async_copy.h"
 #include "kernels/common/device_code.h"

@@ -24,5 +24,5 @@ __device__ __forceinline__ T& shared_memory() {
 }  // namespace dsv3::kernels
 #endif
 
-#include "kernels/common/launch.h"
 #include "kernels/common/kernel_types.h"
+#include "kernels/common/launch.h"

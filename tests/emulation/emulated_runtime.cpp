@@ -2,6 +2,7 @@
 // memory the bytes are taken at the call, from pinned memory when the copy runs; to ordinary host
 // memory the call waits. A recorded copy reads and writes host memory at each replay.
 #include <cstring>
+#include <new>
 #include <string>
 
 #include "cuda/gpu_runtime.h"
@@ -202,6 +203,7 @@ int stream_create(bool /*high_priority*/, Stream** out) {
   const int sticky = emulated::sticky_error(ordinal);
   if (sticky != 0) return sticky;
   *out = emulated::add_stream(ordinal);
+  if (*out == nullptr) return emulated::kOutOfMemory;
   emulated::count_object(1);
   return 0;
 }
@@ -254,14 +256,15 @@ int fill_zero(void* device, uint64_t bytes, Stream* stream) {
 }
 
 int event_create(Event** out) {
-  *out = new Event;
+  *out = new (std::nothrow) Event;
+  if (*out == nullptr) return emulated::kOutOfMemory;
   emulated::count_object(1);
   return 0;
 }
 
 int event_destroy(Event* event) {
+  if (event != nullptr) emulated::count_object(-1);
   delete event;
-  emulated::count_object(-1);
   return 0;
 }
 
@@ -288,7 +291,11 @@ int record_begin(Stream* stream) {
   if (error != 0) return error;
   const std::lock_guard lock(stream->mutex);
   if (stream->recording != nullptr) return emulated::new_error("the stream records already");
-  stream->recording = std::make_unique<Graph>();
+  try {
+    stream->recording = std::make_unique<Graph>();
+  } catch (const std::bad_alloc&) {
+    return emulated::kOutOfMemory;
+  }
   ++recordings_of_thread;
   return 0;
 }
@@ -315,8 +322,8 @@ int graph_launch(Graph* graph, Stream* stream) {
 }
 
 int graph_destroy(Graph* graph) {
+  if (graph != nullptr) emulated::count_object(-1);
   delete graph;
-  emulated::count_object(-1);
   return 0;
 }
 

@@ -64,11 +64,13 @@ Streams& streams() {
 
 }  // namespace
 
-gpu::Stream* add_stream(int ordinal) {
+gpu::Stream* add_stream(int ordinal) try {
   auto stream = std::make_shared<gpu::Stream>(ordinal);
   const std::lock_guard lock(streams().mutex);
   streams().all.push_back(stream);
   return stream.get();
+} catch (const std::bad_alloc&) {
+  return nullptr;
 }
 
 std::shared_ptr<gpu::Stream> find_stream(const gpu::Stream* stream) {

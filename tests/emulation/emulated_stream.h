@@ -117,7 +117,7 @@ namespace dsv3::emulated {
 
 // --- the streams that exist, which release of memory waits for as CUDA does
 
-gpu::Stream* add_stream(int ordinal);
+gpu::Stream* add_stream(int ordinal);  // null: no memory
 std::shared_ptr<gpu::Stream> find_stream(const gpu::Stream* stream);
 bool remove_stream(const gpu::Stream* stream);
 void run_all_streams(int ordinal);

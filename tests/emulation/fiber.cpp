@@ -68,7 +68,7 @@ ucontext_t* context_of(Fiber& fiber) {
 
 }  // namespace
 
-bool fibers_are_watched() { return __tsan_create_fiber != nullptr; }
+const bool fibers_are_watched = __tsan_create_fiber != nullptr;
 
 void fiber_create(Fiber& fiber, size_t number, void (*entry)()) {
   const auto guard = static_cast<size_t>(sysconf(_SC_PAGESIZE));
@@ -137,8 +137,7 @@ void tell_after_switch(const Fiber& from) {
   }
 }
 
-const bool kIsSanitized =
-    __sanitizer_start_switch_fiber != nullptr || __tsan_switch_to_fiber != nullptr;
+const bool kIsSanitized = __sanitizer_start_switch_fiber != nullptr || fibers_are_watched;
 
 }  // namespace
 
@@ -153,12 +152,7 @@ void fiber_switch(Fiber& from, Fiber& to) {
   if (kIsSanitized) tell_after_switch(from);
 }
 
-void order_release(void* at) {
-  if (__tsan_release != nullptr) __tsan_release(at);
-}
-
-void order_acquire(void* at) {
-  if (__tsan_acquire != nullptr) __tsan_acquire(at);
-}
+void tell_release(void* at) { __tsan_release(at); }
+void tell_acquire(void* at) { __tsan_acquire(at); }
 
 }  // namespace dsv3::emulated

@@ -16,7 +16,7 @@ struct Fiber {
 };
 
 // True when the program runs under ThreadSanitizer: fibers then stand for threads in its reports.
-bool fibers_are_watched();
+extern const bool fibers_are_watched;
 
 // A fiber that runs `entry` at its first switch; `entry` never returns. Fibers of different
 // `number` keep their frames in different cache sets.
@@ -30,7 +30,13 @@ void fiber_switch(Fiber& from, Fiber& to);
 void fiber_entered();
 
 // What happened before release is seen after acquire: for TSan, which no switch tells anything.
-void order_release(void* at);
-void order_acquire(void* at);
+void tell_release(void* at);
+void tell_acquire(void* at);
+inline void order_release(void* at) {
+  if (fibers_are_watched) tell_release(at);
+}
+inline void order_acquire(void* at) {
+  if (fibers_are_watched) tell_acquire(at);
+}
 
 }  // namespace dsv3::emulated

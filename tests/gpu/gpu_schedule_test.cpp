@@ -83,8 +83,8 @@ class User {
       EXPECT_EQ(dsv3_sequence_destroy(context_, id_), DSV3_OK);
     }
     id_ = 0;
-    EXPECT_EQ(started_, freed_);
   }
+  bool has_all_user_data_back() const { return started_ == freed_; }
 
   std::vector<Turn> turns;
 
@@ -127,8 +127,12 @@ class User {
     }
     is_waiting_ = true;
     ++started_;
-    const dsv3_status status = dsv3_sequence_generate(context_, id_, &options_);
-    EXPECT_EQ(status, DSV3_OK) << message_of(context_, id_);
+    const bool is_blocking = is_unruly_ && !is_called_ && whims_.one_in(3);
+    const dsv3_status status = is_blocking ? dsv3_generate(context_, id_, &options_, nullptr)
+                                           : dsv3_sequence_generate(context_, id_, &options_);
+    // Whoever waits inside the call takes no events meanwhile.
+    const bool is_ring_full = is_blocking && status == DSV3_LIMIT;
+    EXPECT_TRUE(status == DSV3_OK || is_ring_full) << message_of(context_, id_);
     listen();
   }
 
@@ -168,7 +172,7 @@ class User {
     if (!dice_.one_in(2)) return;
     if (dice_.one_in(3)) cancels_after_ = dice_.pick(1, 9);
     options_.callback = [](void* user, const dsv3_event* event) {
-      return static_cast<User*>(user)->hear(*event);
+      return static_cast<User*>(user)->be_called(*event);
     };
   }
 
@@ -180,6 +184,18 @@ class User {
       if (event.kind == DSV3_EVENT_NONE) return;
       hear(event);
     }
+  }
+
+  // Sometimes goes on at once, inside the callback of END.
+  int32_t be_called(const dsv3_event& event) {
+    is_called_ = true;
+    const int32_t answer = hear(event);
+    if (!is_waiting_ && turns_left_ > 0 && dice_.one_in(2)) {
+      plan_turn();
+      if (!wants_logits_) speak();
+    }
+    is_called_ = false;
+    return answer;
   }
 
   int32_t hear(const dsv3_event& event) {
@@ -232,6 +248,7 @@ class User {
   dsv3_sequence id_ = 0;
   bool is_waiting_ = false;
   bool is_ready_ = false;
+  bool is_called_ = false;  // inside its callback
   bool wants_logits_ = false;
   uint32_t cancels_after_ = 0;  // events; 0 = never
   uint32_t started_ = 0;
@@ -274,6 +291,7 @@ Story play(dsv3_context* context, const Cast& cast, const Drive& drive) {
   Story story;
   for (uint32_t i = 0; i < users.size(); ++i) {
     users[i].leave();
+    EXPECT_TRUE(users[i].has_all_user_data_back());
     if (i < cast.ruly) story.users.push_back(users[i].turns);
   }
   // What flew for those who left is over after a step.
@@ -359,9 +377,14 @@ void compare(uint32_t seed) {
   }
 }
 
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+constexpr uint32_t kSeeds = 2;
+#else
+constexpr uint32_t kSeeds = 10;  // one of each shape
+#endif
+
 TEST(GpuSchedule, PassesInFlightChangeNothingThatIsHeard) {
-  const uint32_t seeds = 20;
-  for (uint32_t seed = 0; seed < seeds && !HasFailure(); ++seed) {
+  for (uint32_t seed = 0; seed < kSeeds && !HasFailure(); ++seed) {
     compare(test::soak_seeds() + seed);
   }
 }

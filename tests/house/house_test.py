@@ -8,7 +8,9 @@ import count_tests
 import document_paths
 import exported_symbols
 import forbidden_symbols
+import gpu_table
 import include_arrows
+import kernel_cards
 import machine_paths
 import source_size
 import unique_names
@@ -63,6 +65,24 @@ class HouseTest(unittest.TestCase):
                      "`kernels/mla.cu`"):
             found = self.findings(document_paths.check, files={"docs/page.md": text})
             self.assertEqual(len(found), 1, text)
+
+    def test_kernel_without_card(self):
+        card = "// y = x. Who: a thread each. Bytes: 8.\n// Bound: memory. Not yet run\n// on hardware.\n"
+        self.assertEqual(self.findings(kernel_cards.check, files={"kernels/copy_any.cu": card}), [])
+        for lost in ("Who:", "Bytes", "Bound", "Not yet"):
+            found = self.findings(kernel_cards.check, files={"kernels/copy_any.cu": card.replace(lost, "")})
+            self.assertEqual(len(found), 1, lost)
+
+    def test_gpu_table(self):
+        result = ('{"date": "2026-01-02", "commit": "abc", "device": "cuda sm_90", "compute_sanitizer": "none",'
+                  '"tests": [{"name": "t", "passed": 3}], "failed": 0,'
+                  '"bench": {"ops": {"figures": [{"name": "copy ceiling", "us": 2.0, "of_copy": 1.0}]}}}')
+        empty = f"{gpu_table.BEGIN}\n{gpu_table.NOTHING}{gpu_table.END}\n"
+        self.assertEqual(self.findings(gpu_table.check, files={"README.md": empty}), [])
+        self.assertEqual(len(self.findings(gpu_table.check)), 1)
+        files = {"README.md": empty, "bench/results/h100.json": result}
+        self.assertEqual(len(self.findings(gpu_table.check, files=files)), 1)
+        self.assertEqual(self.findings(lambda root: gpu_table.check(root, True) + gpu_table.check(root), files), [])
 
     def test_machine_path(self):
         text = "see /" + "home/me/model\n"
