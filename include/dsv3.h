@@ -276,8 +276,8 @@ typedef struct dsv3_plan {
   uint64_t weights_copied_bytes;  // into own memory, or the GPU's
   uint64_t cache_bytes;
   uint64_t workspace_bytes;  // activations and scratch of one pass, and the tables of the sequences
-  // Estimate of what comes from malloc: threads, tokenizer, bookkeeping. On a GPU also what its
-  // driver takes for itself, as measured.
+  // Estimate of what comes from malloc: threads, tokenizer, bookkeeping. On a GPU also pinned
+  // buffers and what its driver takes for our kernels; the driver's own context cannot be seen.
   uint64_t overhead_bytes;
   uint64_t total_bytes;    // copied + cache + workspace: what counts against the ceiling
   uint64_t ceiling_bytes;  // 0 = none
@@ -291,8 +291,8 @@ DSV3_API dsv3_status dsv3_context_plan(dsv3_context* context, dsv3_plan* out_pla
 // Loads the model, about budget_us microseconds of it (0 = all); *out_done is 1 when the context is
 // ready, and at once when it was. One shard's header and the tokenizer are pieces that no budget
 // cuts. INVALID_MODEL, UNSUPPORTED, LIMIT, IO name file, tensor, value found and value wanted;
-// CANCELLED after dsv3_cancel or by the progress callback. After a failure the context holds
-// nothing of the model, and the next call starts anew. [STEP, 0.1]
+// CANCELLED after dsv3_cancel or by the progress callback, DEVICE_LOST when a GPU fails. After a
+// failure the context holds nothing of the model, and the next call starts anew. [STEP, 0.1]
 DSV3_API dsv3_status dsv3_context_load(dsv3_context* context, uint64_t budget_us,
                                        int32_t* out_done);
 
@@ -585,7 +585,8 @@ enum {
 // statistics); 0 = one whole pass over all sequences that have work. OK also when a sequence fails:
 // that is its END. With determinism STRICT, tokens do not depend on budgets, threads, preemption or
 // what else is in the pass. TIMEOUT, DEVICE_LOST and INTERNAL make the context FAULTED: every
-// generation gets END with FINISH_ERROR, and only next_event, error, info, stats and destroy work.
+// generation gets END with FINISH_ERROR, and only next_event, context_error, context_info,
+// context_stats and context_destroy work.
 // [STEP, 0.1]
 DSV3_API dsv3_status dsv3_step(dsv3_context* context, uint64_t budget_us, int32_t* out_state);
 

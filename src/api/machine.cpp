@@ -36,7 +36,7 @@ Machine::Machine(const ContextOptions& options, Allocator& allocator,
 }
 
 uint64_t Machine::overhead_bytes() const {
-  return workers_max_ * kThreadBytes + cuda_.driver_bytes;
+  return workers_max_ * kThreadBytes + cuda_.driver_bytes + cuda_.upload_bytes;
 }
 
 void Machine::enter() {

@@ -33,7 +33,7 @@ class Machine {
 
   // CPU threads, the calling one included; 0 on a GPU.
   uint32_t workers() const { return pool_.has_value() ? pool_->workers() : 0; }
-  // What comes from elsewhere: threads, and what the driver of a GPU takes for itself.
+  // What the ceiling does not count: threads; of a GPU, buffers of uploads and the driver's own.
   uint64_t overhead_bytes() const;
 
   // Workers may look for work briefly between the two.

@@ -22,6 +22,11 @@ struct CudaDeviceOptions {
 // Everything made by it (blocks, markers, recordings) is destroyed before it.
 class CudaDevice final : public Device {
  public:
+  // Pinned memory that weights stream through, taken by the first upload.
+  static constexpr uint64_t kUploadPieceBytes = 8 << 20;
+  static constexpr uint32_t kUploadPieces = 3;
+  static constexpr uint64_t kUploadRingBytes = kUploadPieces * kUploadPieceBytes;
+
   // UNSUPPORTED with the reason when there is no such device, no driver, or an older one than
   // compute capability 8.0. Pinned memory counts against the ceiling of `host_allocator`, which
   // outlives the device.
@@ -100,7 +105,7 @@ class CudaDevice final : public Device {
   Allocator pinned_;
   std::unique_ptr<gpu::Stream, Destroy> stream_;
   Block staging_memory_;  // taken by the first upload
-  std::array<Staging, 3> staging_;
+  std::array<Staging, kUploadPieces> staging_;
   uint32_t staging_next_ = 0;
 };
 

@@ -24,6 +24,7 @@ CudaMachine make_cuda_machine(const CudaMachineOptions& options, Allocator& host
   machine.ops = std::make_unique<CudaOps>(*device, options.activation_quant);
   machine.memory = &device->memory();
   machine.driver_bytes = device->driver_bytes();
+  machine.upload_bytes = CudaDevice::kUploadRingBytes;
   machine.device = std::move(device);
   return machine;
 }

@@ -24,7 +24,8 @@ struct CudaMachine {
   std::unique_ptr<Device> device;
   std::unique_ptr<Ops> ops;
   const Allocator* memory = nullptr;  // the GPU's: what counts against the ceiling
-  uint64_t driver_bytes = 0;          // what the driver took for itself
+  uint64_t driver_bytes = 0;          // what the driver took for itself, as far as it shows
+  uint64_t upload_bytes = 0;          // pinned memory that weights stream through
 };
 
 // UNSUPPORTED with the reason: built without CUDA, no driver, no such device, too old a device, or

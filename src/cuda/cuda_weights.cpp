@@ -9,9 +9,8 @@
 namespace dsv3 {
 namespace {
 
-constexpr uint64_t kRowAlignment = 16;       // of every row: the widest load of a kernel
-constexpr uint64_t kPieceAlignment = 256;    // of a weight and of its scales
-constexpr uint64_t kStagingBytes = 8 << 20;  // of one buffer
+constexpr uint64_t kRowAlignment = 16;     // of every row: the widest load of a kernel
+constexpr uint64_t kPieceAlignment = 256;  // of a weight and of its scales
 
 // Rows, each padded with zeros to a multiple of 16 bytes; then, 256-byte aligned, the scales.
 struct WeightLayout {
@@ -58,7 +57,7 @@ struct PaddedRow {
 // contiguous copy brings it there. Returns its bytes.
 uint64_t pack(UploadCursor& cursor, const PaddedRow& row, std::byte* staging) {
   const uint64_t padding = row.stride - row.bytes;
-  const uint64_t capacity = kStagingBytes - padding;
+  const uint64_t capacity = CudaDevice::kUploadPieceBytes - padding;
   uint64_t used = 0;
   while (cursor.bytes_left != 0 && used < capacity) {
     // Without padding all rows are one.
@@ -114,9 +113,9 @@ void CudaDevice::make_staging() {
     check(gpu::event_create(&event), "making an event");
     staging.left.reset(event);
   }
-  staging_memory_ = allocate_host(kStagingBytes * staging_.size(), "buffers of uploads");
+  staging_memory_ = allocate_host(kUploadRingBytes, "buffers of uploads");
   for (size_t i = 0; i < staging_.size(); ++i) {
-    staging_[i].data = staging_memory_.data() + i * kStagingBytes;
+    staging_[i].data = staging_memory_.data() + i * kUploadPieceBytes;
   }
 }
 
