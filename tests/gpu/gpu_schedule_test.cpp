@@ -377,11 +377,7 @@ void compare(uint32_t seed) {
   }
 }
 
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-constexpr uint32_t kSeeds = 2;
-#else
-constexpr uint32_t kSeeds = 10;  // one of each shape
-#endif
+constexpr uint32_t kSeeds = kIsSanitized ? 2 : 10;  // 10: one of each shape
 
 TEST(GpuSchedule, PassesInFlightChangeNothingThatIsHeard) {
   for (uint32_t seed = 0; seed < kSeeds && !HasFailure(); ++seed) {
