@@ -113,7 +113,10 @@ class HouseTest(unittest.TestCase):
         allowed = forbidden_symbols.parse_allowed(
             "# comment line here\nerror.cpp.o abort because\nerror.cpp.o counter because\n")
         self.assertEqual(forbidden_symbols.check(names, table, allowed), [])
-        self.assertEqual(len(forbidden_symbols.check("", "", allowed)), 2)
+        self.assertEqual(len(forbidden_symbols.check("error.cpp.o:\n", "", allowed)), 2)
+        self.assertEqual(forbidden_symbols.check("other.cpp.o:\n", "", allowed), [])
+        stub = "copy_any.cu.o:\n                 U exit\n                 U abort\n"
+        self.assertEqual(len(forbidden_symbols.check(stub, "", set())), 1)
 
     def test_counts(self):
         report = ('{"testsuites": [{"testsuite": [{"status": "RUN", "result": "COMPLETED"},'
