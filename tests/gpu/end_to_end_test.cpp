@@ -44,7 +44,6 @@ double mean(const std::vector<double>& values) {
 // Both devices round where the spec says; they only add in another order. So the GPU may be no
 // further from the truth than the CPU is, up to the spread of such means: a quarter.
 TEST(GpuEndToEnd, TeacherForcedLogitsAreAsNearToTheTruthAsTheCpus) {
-  if (kIsSanitized) GTEST_SKIP() << "minutes of arithmetic; the tiny models run the same code";
   const Context gpu = open(kSample);
   const Context cpu = open(kSample, {.kind = DSV3_DEVICE_CPU});
   std::vector<int32_t> tokens = tokenize(cpu.get(), kText);
@@ -62,7 +61,6 @@ TEST(GpuEndToEnd, TeacherForcedLogitsAreAsNearToTheTruthAsTheCpus) {
 // The first token where the texts part must have been a near tie: the CPU's own lead of its token
 // over the GPU's is within what the two devices' log-probabilities differ by on common tokens.
 TEST(GpuEndToEnd, GreedyTextPartsOnlyAtNearTies) {
-  if (kIsSanitized) GTEST_SKIP() << "minutes of arithmetic; the tiny models run the same code";
   const Context gpu = open(kSample);
   const Context cpu = open(kSample, {.kind = DSV3_DEVICE_CPU});
   const std::vector<int32_t> prompt = tokenize(cpu.get(), "ROMEO:\n");
@@ -101,7 +99,6 @@ TEST(GpuEndToEnd, GreedyTextPartsOnlyAtNearTies) {
 
 // STRICT on the device: the prompt in one piece or in many, alone or beside others.
 TEST(GpuEndToEnd, TokensDoNotDependOnChunksOrCompany) {
-  if (kIsSanitized) GTEST_SKIP() << "minutes of arithmetic; the tiny models run the same code";
   const Context alone = open(kSample, {.step_tokens_max = 64});
   const Context cut = open(kSample, {.step_tokens_max = 5});
   const std::vector<int32_t> prompt = tokenize(alone.get(), "KING RICHARD:\nNow is the winter");
