@@ -35,6 +35,7 @@ set(dsv3_sanitized_filter_ops "-*cuda_1x128*:*StrictOps*/cuda:*SampleConformance
 set(dsv3_sanitized_filter_model "-*CudaGolden*:*CudaDrive*groups_yarn*:*CudaDrive*fp8_cut_blocks*")
 set(dsv3_sanitized_filter_gpu "-GpuEndToEnd*")
 if(DSV3_SANITIZE STREQUAL "thread")
+  string(APPEND dsv3_sanitized_filter_ops ":*_1x128*:*AttentionConformance*/cuda")
   string(APPEND dsv3_sanitized_filter_gpu ":GpuSchedule*:EmulatedAttack*:GpuLife.Memory*:GpuLife.Quantised*")
 endif()
 
