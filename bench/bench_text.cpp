@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cstring>
+#include <filesystem>
 #include <fstream>
 #include <iterator>
 #include <memory>
@@ -175,7 +176,9 @@ std::vector<Figure> bench_text(const Options& options) {
   figures.back().bytes = static_cast<double>(json.size());
   const std::unique_ptr<Tokenizer> tokenizer = load();
   for (const std::string& path : options.texts) {
-    figures.push_back(encode_figure(*tokenizer, "encode " + path, read_file(path), 5));
+    figures.push_back(encode_figure(*tokenizer,
+                                    "encode " + std::filesystem::path(path).filename().string(),
+                                    read_file(path), 5));
   }
   add_hostile(*tokenizer, options.small ? kSmallBytes : kHostileBytes, &figures);
   std::shared_ptr<const TokenTrie> trie;
