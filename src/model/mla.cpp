@@ -11,13 +11,11 @@ Mla::Mla(const ModelConfig& config, const MlaWeights& weights, const float* inv_
 void Mla::forward(Ops& ops, const PassContext& pass, const LatentPages& pages) const {
   Activations& a = *pass.buffers;
   const uint32_t rows = pass.in.batch.rows;
-  const Rows x = first_rows(a.x, rows);
   const Rows q = first_rows(a.q, rows);
   const Rows z = first_rows(a.z, rows);
   const Rows attended = first_rows(a.attended, rows);
 
-  project_query(ops, pass);
-  ops.linear({.x = x, .x_codes = a.x_codes, .weight = weights_.kv_a, .y = z});
+  project(ops, pass);
   ops.mla_append({.shape = config_.mla,
                   .rope = rope_,
                   .batch = pass.in.batch,
@@ -36,17 +34,21 @@ void Mla::forward(Ops& ops, const PassContext& pass, const LatentPages& pages) c
   ops.linear({.x = attended, .weight = weights_.o, .y = first_rows(a.h, rows)});
 }
 
-void Mla::project_query(Ops& ops, const PassContext& pass) const {
+void Mla::project(Ops& ops, const PassContext& pass) const {
   Activations& a = *pass.buffers;
   const uint32_t rows = pass.in.batch.rows;
   const Rows x = first_rows(a.x, rows);
   const Rows q = first_rows(a.q, rows);
-  if (config_.query_rank == 0) {
-    ops.linear({.x = x, .x_codes = a.x_codes, .weight = weights_.q_b, .y = q});
-    return;
-  }
-  const Rows q_low = first_rows(a.q_low, rows);
-  ops.linear({.x = x, .x_codes = a.x_codes, .weight = weights_.q_a, .y = q_low});
+  const bool is_low_rank = config_.query_rank != 0;
+  const Rows q_low = is_low_rank ? first_rows(a.q_low, rows) : q;
+  const LinearArgs projections[] = {
+      {.x = x,
+       .x_codes = a.x_codes,
+       .weight = is_low_rank ? weights_.q_a : weights_.q_b,
+       .y = q_low},
+      {.x = x, .x_codes = a.x_codes, .weight = weights_.kv_a, .y = first_rows(a.z, rows)}};
+  ops.linears(projections);
+  if (!is_low_rank) return;
   ops.rms_norm(
       {.x = q_low, .weight = weights_.q_a_norm, .eps = config_.low_rank_norm_eps, .out = q_low});
   ops.linear({.x = q_low, .weight = weights_.q_b, .y = q});

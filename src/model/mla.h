@@ -24,7 +24,7 @@ class Mla {
   void forward(Ops& ops, const PassContext& pass, const LatentPages& pages) const;
 
  private:
-  void project_query(Ops& ops, const PassContext& pass) const;
+  void project(Ops& ops, const PassContext& pass) const;
 
   const ModelConfig& config_;
   const MlaWeights& weights_;

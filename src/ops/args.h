@@ -236,7 +236,7 @@ struct ExpertWeights {
 };
 
 // hidden[t*K + k, :] = act(silu(g) * u), g = act(x_t gate^T), u = act(x_t up^T) of expert ids[t,
-// k].
+// k]. With `shared`, the same of the shared expert for every row, into shared_hidden.
 struct ExpertGateUpArgs {
   ConstRows x;                             // [T, H]
   QuantRows x_codes = {};                  // as in LinearArgs
@@ -245,9 +245,13 @@ struct ExpertGateUpArgs {
   const ExpertWeights* experts = nullptr;  // [expert_count], device memory
   uint32_t expert_count = 0;
   Rows hidden;  // [T*K, M]
+  // Only for Ops that takes_shared_expert().
+  const ExpertWeights* shared = nullptr;  // one, host memory; null: none
+  Rows shared_hidden = {};                // [T, S*M]
 };
 
-// y[t*K + k, :] = act(hidden[t*K + k, :] down^T) of expert ids[t, k].
+// y[t*K + k, :] = act(hidden[t*K + k, :] down^T) of expert ids[t, k]. With `shared`, the same of
+// the shared expert for every row of shared_hidden.
 struct ExpertDownArgs {
   ConstRows hidden;                        // [T*K, M]
   const int32_t* ids = nullptr;            // [T, K]
@@ -255,6 +259,10 @@ struct ExpertDownArgs {
   const ExpertWeights* experts = nullptr;  // [expert_count], device memory
   uint32_t expert_count = 0;
   Rows y;  // [T*K, H]
+  // Only for Ops that takes_shared_expert().
+  const ExpertWeights* shared = nullptr;  // one, host memory; null: none
+  ConstRows shared_hidden = {};           // [T, S*M]
+  Rows shared_y = {};                     // [T, H]
 };
 
 // out[t, :] = act( sum over k ascending of weights[t, k] * float(y[t*K + k, :]) + float(shared[t,

@@ -30,6 +30,15 @@ void Ops::linear(const LinearArgs& args) {
   if (args.y.rows != 0) do_linear(args);
 }
 
+void Ops::linears(std::span<const LinearArgs> all) {
+  check_linears(all, wants_codes());
+  if (!all.empty() && all[0].y.rows != 0) do_linears(all);
+}
+
+void Ops::do_linears(std::span<const LinearArgs> all) {
+  for (const LinearArgs& args : all) do_linear(args);
+}
+
 void Ops::mla_append(const MlaAppendArgs& args) {
   check_mla_append(args);
   if (args.batch.rows != 0) do_mla_append(args);
@@ -46,12 +55,12 @@ void Ops::route(const RouteArgs& args) {
 }
 
 void Ops::expert_gate_up(const ExpertGateUpArgs& args) {
-  check_expert_gate_up(args, wants_codes());
+  check_expert_gate_up(args, wants_codes(), takes_shared_expert());
   if (args.x.rows != 0) do_expert_gate_up(args);
 }
 
 void Ops::expert_down(const ExpertDownArgs& args) {
-  check_expert_down(args);
+  check_expert_down(args, takes_shared_expert());
   if (args.hidden.rows != 0) do_expert_down(args);
 }
 

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 #include <string>
 
 #include "ops/args.h"
@@ -42,6 +43,8 @@ class Ops {
   virtual ActivationQuant activation_quant() const = 0;
   // True when such linears read codes that add_norm has written rather than quantise again.
   virtual bool wants_codes() const = 0;
+  // True when expert_gate_up and expert_down can do the shared expert beside the routed ones.
+  virtual bool takes_shared_expert() const { return false; }
 
   // Each checks device, dtype, shape, layout and limits in this order (INTERNAL naming op and
   // argument: the model, not the user, builds these arguments), returns at once for zero rows, then
@@ -51,6 +54,9 @@ class Ops {
   void add_norm(const AddNormArgs& args);
   void rms_norm(const RmsNormArgs& args);
   void linear(const LinearArgs& args);
+  // Linears of equally many rows, none of which reads what another writes: the same results as one
+  // after the other.
+  void linears(std::span<const LinearArgs> all);
   void mla_append(const MlaAppendArgs& args);
   void mla_attend(const MlaAttendArgs& args);
   void route(const RouteArgs& args);
@@ -67,6 +73,7 @@ class Ops {
   virtual void do_add_norm(const AddNormArgs& args) = 0;
   virtual void do_rms_norm(const RmsNormArgs& args) = 0;
   virtual void do_linear(const LinearArgs& args) = 0;
+  virtual void do_linears(std::span<const LinearArgs> all);
   virtual void do_mla_append(const MlaAppendArgs& args) = 0;
   virtual void do_mla_attend(const MlaAttendArgs& args) = 0;
   virtual void do_route(const RouteArgs& args) = 0;

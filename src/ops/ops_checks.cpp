@@ -132,6 +132,9 @@ class Check {
   const char* op_;
 };
 
+constexpr const char* kUnwantedShared =
+    "present, wanted none: these operations take the routed experts alone";
+
 uint64_t query_width(const MlaShape& shape) {
   return uint64_t{shape.heads} * (shape.nope_dim + shape.rope_dim);
 }
@@ -191,6 +194,14 @@ void check_linear(const LinearArgs& args, bool wants_codes) {
   check.codes(args.x_codes, args.x.cols, wants_codes, "x_codes");
 }
 
+void check_linears(std::span<const LinearArgs> all, bool wants_codes) {
+  const Check check("linears");
+  for (const LinearArgs& args : all) {
+    check_linear(args, wants_codes);
+    check.rows(args.y, all[0].y.rows, "y");
+  }
+}
+
 void check_mla_append(const MlaAppendArgs& args) {
   const Check check("mla_append");
   const MlaShape& shape = args.shape;
@@ -239,7 +250,7 @@ void check_route(const RouteArgs& args) {
   check.weight(args.gate, shape.experts, args.x.cols, "gate");
 }
 
-void check_expert_gate_up(const ExpertGateUpArgs& args, bool wants_codes) {
+void check_expert_gate_up(const ExpertGateUpArgs& args, bool wants_codes, bool takes_shared) {
   const Check check("expert_gate_up");
   check.pointer(args.ids, args.x.rows, "ids");
   check.pointer(args.experts, args.x.rows, "experts");
@@ -250,9 +261,16 @@ void check_expert_gate_up(const ExpertGateUpArgs& args, bool wants_codes) {
   check.same_dtype(args.hidden.dtype, args.x.dtype, "hidden");
   check.rows(args.hidden, uint64_t{args.x.rows} * args.experts_per_token, "hidden");
   check.codes(args.x_codes, args.x.cols, wants_codes, "x_codes");
+  if (args.shared == nullptr) return;
+  check.require(takes_shared, "shared", kUnwantedShared);
+  check.matrix(args.shared_hidden, args.shared_hidden.cols, "shared_hidden");
+  check.same_dtype(args.shared_hidden.dtype, args.x.dtype, "shared_hidden");
+  check.rows(args.shared_hidden, args.x.rows, "shared_hidden");
+  check.weight(args.shared->gate, args.shared_hidden.cols, args.x.cols, "shared.gate");
+  check.weight(args.shared->up, args.shared_hidden.cols, args.x.cols, "shared.up");
 }
 
-void check_expert_down(const ExpertDownArgs& args) {
+void check_expert_down(const ExpertDownArgs& args, bool takes_shared) {
   const Check check("expert_down");
   check.pointer(args.ids, args.hidden.rows, "ids");
   check.pointer(args.experts, args.hidden.rows, "experts");
@@ -264,6 +282,15 @@ void check_expert_down(const ExpertDownArgs& args) {
   check.matrix(args.y, args.y.cols, "y");
   check.same_dtype(args.y.dtype, args.hidden.dtype, "y");
   check.rows(args.y, args.hidden.rows, "y");
+  if (args.shared == nullptr) return;
+  check.require(takes_shared, "shared", kUnwantedShared);
+  check.matrix(args.shared_hidden, args.shared_hidden.cols, "shared_hidden");
+  check.same_dtype(args.shared_hidden.dtype, args.hidden.dtype, "shared_hidden");
+  check.rows(args.shared_hidden, args.hidden.rows / args.experts_per_token, "shared_hidden");
+  check.matrix(args.shared_y, args.y.cols, "shared_y");
+  check.same_dtype(args.shared_y.dtype, args.hidden.dtype, "shared_y");
+  check.rows(args.shared_y, args.shared_hidden.rows, "shared_y");
+  check.weight(args.shared->down, args.y.cols, args.shared_hidden.cols, "shared.down");
 }
 
 void check_expert_combine(const ExpertCombineArgs& args) {
