@@ -1,7 +1,7 @@
-// dsv3-bench [ops | model FOLDER | text FOLDER] [--text FILE]... [--device cpu|cuda] [--ordinal N]
-// [--1x128] [--small]: prints JSON.
+// dsv3-bench: what was asked for is run and printed. command_line.cpp knows the options.
 #include <cstdio>
 #include <cstring>
+#include <fstream>
 #include <string>
 
 #include "base/allocator.h"
@@ -9,17 +9,15 @@
 #include "base/platform.h"
 #include "base/thread_pool.h"
 #include "bench.h"
+#include "command_line.h"
 #include "cpu/cpu_device.h"
 #include "cpu/cpu_ops.h"
 #include "cuda/cuda_machine.h"
 #include "dsv3.h"
+#include "versus.h"
 
 namespace dsv3::bench {
 namespace {
-
-constexpr const char* kUsage =
-    "usage: dsv3-bench ops|model|text [FOLDER] [--device cpu|cuda] [--ordinal N] [--1x128] "
-    "[--text FILE]... [--small]\n";
 
 std::vector<Figure> run_ops(const Options& options, std::string* device) {
   Allocator allocator({}, 0);
@@ -52,59 +50,62 @@ void print(const std::vector<Figure>& figures, const std::string& device) {
   std::printf("  ]\n}\n");
 }
 
-int run(int argc, char** argv) {
-  if (argc < 2) {
-    std::fputs(kUsage, stderr);
-    return 2;
+void write(const std::string& path, const std::string& text) {
+  if (path == "-") {
+    std::fputs(text.c_str(), stdout);
+    return;
   }
-  const std::string what = argv[1];
-  Options options;
-  for (int i = 2; i < argc; ++i) {
-    const std::string word = argv[i];
-    const bool has_value = i + 1 < argc;
-    if (word == "--device" && has_value) {
-      options.device = argv[++i];
-    } else if (word == "--ordinal" && has_value) {
-      options.ordinal = std::stoi(argv[++i]);
-    } else if (word == "--text" && has_value) {
-      options.texts.push_back(argv[++i]);
-    } else if (word == "--1x128") {
-      options.one_by_128 = true;
-    } else if (word == "--small") {
-      options.small = true;
-    } else if (word[0] != '-') {
-      options.model = word;
-    } else {
-      std::fputs(kUsage, stderr);
-      return 2;
-    }
-  }
-  if (options.device != "cpu" && options.device != "cuda") {
-    fail(Status::kInvalidArgument, "--device is ", options.device, ", wanted cpu or cuda");
-  }
-  std::string device = options.device;
-  if (what == "ops") {
-    const std::vector<Figure> figures = run_ops(options, &device);
-    print(figures, device);
-  } else if (what == "model" && !options.model.empty()) {
-    print(bench_model(options), device);
-  } else if (what == "text" && !options.model.empty()) {
-    print(bench_text(options), "cpu, one thread");
-  } else {
-    std::fputs(kUsage, stderr);
-    return 2;
-  }
-  return 0;
+  std::ofstream file(path, std::ios::binary);
+  file << text;
+  file.close();
+  if (!file) fail(Status::kIo, "cannot write ", path);
 }
 
-}  // namespace
-}  // namespace dsv3::bench
+void run_versus(const Options& options) {
+  const VersusReport report = bench_versus(options);
+  if (options.json != "-") write("-", versus_table(report));
+  if (!options.json.empty()) write(options.json, versus_json(report));
+}
 
-int main(int argc, char** argv) {
+void run_model(const Options& options) {
+  const ModelReport report = bench_model(options);
+  const bool has_stdout = options.json == "-" || options.csv == "-";
+  if (!has_stdout) write("-", report_table(report));
+  if (!options.json.empty()) write(options.json, report_json(report));
+  if (!options.csv.empty()) write(options.csv, report_csv(report));
+  if (!options.plot.empty()) write(options.plot, profile_plot(report.profiles));
+}
+
+void run(const CommandLine& line) {
+  std::string device = line.options.device;
+  if (line.command == "ops") {
+    const std::vector<Figure> figures = run_ops(line.options, &device);
+    print(figures, device);
+  } else if (line.command == "text") {
+    print(bench_text(line.options), "cpu, one thread");
+  } else if (!line.options.versus.empty()) {
+    run_versus(line.options);
+  } else {
+    run_model(line.options);
+  }
+}
+
+int run(int argc, char** argv) {
   try {
-    return dsv3::bench::run(argc, argv);
+    run(parse_command_line(argc, argv));
+    return 0;
+  } catch (const Error& error) {
+    std::fprintf(stderr, "dsv3-bench: %s\n", error.what());
+    if (error.status() != Status::kInvalidArgument) return 1;
+    std::fputs(usage(), stderr);
+    return 2;
   } catch (const std::exception& error) {
     std::fprintf(stderr, "dsv3-bench: %s\n", error.what());
     return 1;
   }
 }
+
+}  // namespace
+}  // namespace dsv3::bench
+
+int main(int argc, char** argv) { return dsv3::bench::run(argc, argv); }

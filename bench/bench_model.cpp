@@ -1,117 +1,145 @@
-// Times a model as an application sees it: load, prefill, decode, through dsv3.h alone.
+// Times models as an application sees them: load, prefill, decode, through dsv3.h alone, with the
+// ceilings measured between the runs.
 #include <algorithm>
-#include <chrono>
-#include <cstring>
+#include <map>
+#include <memory>
 
 #include "base/error.h"
 #include "bench.h"
-#include "dsv3.h"
+#include "case_run.h"
+#include "ceilings.h"
+#include "model_facts.h"
+#include "op_profile.h"
+#include "progress.h"
+#include "session.h"
 
 namespace dsv3::bench {
 namespace {
 
-constexpr uint32_t kPromptTokens = 512;
-constexpr uint32_t kDecodeTokens = 128;
-
-double now() {
-  const auto since = std::chrono::steady_clock::now().time_since_epoch();
-  return std::chrono::duration<double>(since).count();
-}
-
-class Context {
+class ModelBench {
  public:
-  explicit Context(const Options& options) {
-    device_.struct_size = sizeof(device_);
-    device_.kind = options.device == "cuda" ? DSV3_DEVICE_CUDA : DSV3_DEVICE_CPU;
-    device_.ordinal = options.ordinal;
-    dsv3_context_options made;
-    dsv3_context_options_init(&made, sizeof(made));
-    made.model_path = options.model.data();
-    made.model_path_bytes = options.model.size();
-    made.devices = &device_;
-    made.device_count = 1;
-    made.step_tokens_max = kPromptTokens;
-    made.activation_quant =
-        options.one_by_128 ? DSV3_ACTIVATION_QUANT_1X128 : DSV3_ACTIVATION_QUANT_NONE;
-    want(dsv3_context_create(&made, &context_));
-  }
-  ~Context() { dsv3_context_destroy(context_); }
-  Context(const Context&) = delete;
-  Context& operator=(const Context&) = delete;
+  explicit ModelBench(const Options& options)
+      : options_(options), level_(level_of(options.cpu_level)) {}
 
-  void want(dsv3_status status) const {
-    if (status == DSV3_OK) return;
-    char message[1024] = "no context";
-    if (context_ != nullptr) {
-      dsv3_context_error(context_, 0, message, sizeof(message), nullptr);
+  ModelReport run() {
+    report_.build = dsv3_build_info();
+    report_.device = options_.device;
+    if (has_ceilings()) {
+      buffer_ = std::make_shared<ReadBuffer>(options_.small ? uint64_t{16} << 20
+                                                            : CeilingOptions().read_bytes);
+      const std::vector<ModelCase>& asked =
+          options_.cases.empty() ? default_cases(options_.small) : options_.cases;
+      for (const ModelCase& each : asked) meter(threads_of(options_, each));
     }
-    fail(static_cast<Status>(status), dsv3_status_name(status), ": ", message);
+    for (const std::string& folder : options_.models) {
+      const ModelFacts facts = read_model_facts(folder);
+      for (const auto& group : case_groups(options_, facts)) run_group(facts, group);
+    }
+    for (CeilingResult& ceiling : report_.ceilings) {
+      ceiling.best = best_.at(ceiling.threads);
+      ceiling.how = meters_.at(ceiling.threads)->how();
+    }
+    show_progress("");
+    return std::move(report_);
   }
-  dsv3_context* get() const { return context_; }
 
  private:
-  dsv3_device device_{};
-  dsv3_context* context_ = nullptr;
-};
+  bool has_ceilings() const { return options_.device == "cpu"; }
 
-// Seconds of the first token (which computes the prompt) and of each further one.
-struct Run {
-  std::vector<double> token_seconds;
-  double begin = 0.0;
-};
-
-int32_t on_event(void* user_data, const dsv3_event* event) {
-  auto* run = static_cast<Run*>(user_data);
-  if (event->kind != DSV3_EVENT_TOKEN) return 0;
-  const double time = now();
-  run->token_seconds.push_back(time - run->begin);
-  run->begin = time;
-  return 0;
-}
-
-Run generate(const Context& context, uint32_t vocab) {
-  dsv3_sequence sequence = 0;
-  context.want(dsv3_sequence_create(context.get(), nullptr, &sequence));
-  std::vector<int32_t> prompt(kPromptTokens);
-  for (uint32_t i = 0; i < kPromptTokens; ++i) {
-    prompt[i] = static_cast<int32_t>((i * 37 + 11) % (vocab - 16));
+  // Makes and measures it when it is asked for first.
+  CeilingMeter& meter(uint32_t threads) {
+    auto& place = meters_[threads];
+    if (place == nullptr) {
+      show_progress(str("ceilings with ", threads, " threads"));
+      place = std::make_unique<CeilingMeter>(
+          CeilingOptions{.threads = threads,
+                         .level = level_,
+                         .tile_seconds = options_.small ? 1e-4 : CeilingOptions().tile_seconds},
+          buffer_);
+      best_[threads] = place->measure(options_.small ? 1 : 3);
+      report_.ceilings.push_back({.threads = threads, .level = cpu_level_name(level_)});
+    }
+    return *place;
   }
-  context.want(dsv3_sequence_append_tokens(context.get(), sequence, prompt.data(), prompt.size()));
-  dsv3_generate_options options;
-  dsv3_generate_options_init(&options, sizeof(options));
-  Run run;
-  options.events = DSV3_EVENTS_TOKEN;
-  options.max_tokens = kDecodeTokens;
-  options.ignore_eos = 1;
-  options.callback = on_event;
-  options.user_data = &run;
-  run.begin = now();
-  context.want(dsv3_generate(context.get(), sequence, &options, nullptr));
-  context.want(dsv3_sequence_destroy(context.get(), sequence));
-  return run;
-}
+
+  void measure_ceilings(CaseResult& result) {
+    if (!has_ceilings()) return;
+    CeilingMeter& here = meter(result.threads);
+    result.around.push_back({.read_bytes = here.read(), .bf16_ops = here.bf16()});
+    result.ceilings.raise(result.around.back());
+    best_[result.threads].raise(result.ceilings);
+  }
+
+  void run_group(const ModelFacts& facts, const std::vector<ModelCase>& group) {
+    const SessionOptions made = session_options(options_, facts, group);
+    LoadResult load{.model = facts.name, .dtype = facts.dtype(), .threads = made.threads};
+    std::unique_ptr<Session> session;
+    for (uint32_t run = 0; run < options_.runs; ++run) {
+      show_progress(str(facts.name, ": load ", run + 1, " of ", options_.runs));
+      session.reset();
+      session = std::make_unique<Session>(linked_library(), made);
+      load.seconds.push_back(session->load_seconds());
+    }
+    report_.loads.push_back(std::move(load));
+    report_.device = session->info().device;
+    show_progress(str(facts.name, ": warm up"));
+    warm_up(*session, facts);
+    for (const ModelCase& asked : group) report_.cases.push_back(run_case(facts, *session, asked));
+    session.reset();
+    if (!has_ceilings() || (!options_.ops && options_.plot.empty())) return;
+    for (const ModelCase& asked : group) {
+      report_.profiles.push_back(
+          profile_ops(options_, facts, asked, meter(threads_of(options_, asked))));
+    }
+  }
+
+  CaseResult run_case(const ModelFacts& facts, Session& session, const ModelCase& asked) {
+    CaseResult result{.model = facts.name,
+                      .dtype = facts.dtype(),
+                      .asked = asked,
+                      .threads = threads_of(options_, asked),
+                      .level = has_ceilings() ? cpu_level_name(level_) : options_.device};
+    const StoredBytes stored = facts.stored(session.info().cache_dtype);
+    show_progress(str(facts.name, ": ", asked.name(), ": context"));
+    prepare_case(session, asked);
+    for (uint32_t run = 0; run < options_.runs; ++run) {
+      show_progress(str(facts.name, ": ", asked.name(), ", ", result.threads, " threads: run ",
+                        run + 1, " of ", options_.runs));
+      measure_ceilings(result);
+      if (asked.is_prefill()) {
+        result.cost = prefill_cost(facts.config, stored, asked.batch, asked.prompt, asked.context);
+      } else {
+        add_decode_cost(facts.config, stored, session.position(), result);
+      }
+      result.seconds.push_back(time_case(session, asked, &result.steps));
+    }
+    measure_ceilings(result);
+    return result;
+  }
+
+  // Every run has a little more context than the one before: the cost is the mean of them.
+  void add_decode_cost(const ModelConfig& config, const StoredBytes& stored, uint64_t position,
+                       CaseResult& result) {
+    const ModelCase& asked = result.asked;
+    const double context = static_cast<double>(position) + 1.0 + asked.tokens / 2.0;
+    const Cost step = decode_cost(config, stored, asked.batch, context);
+    const double share = double{1} * asked.tokens / options_.runs;
+    result.cost.bytes += step.bytes * share;
+    result.cost.operations += step.operations * share;
+    result.cost.attention_ops += step.attention_ops * share;
+    result.cost.attention_bytes += step.attention_bytes * share;
+  }
+
+  const Options& options_;
+  const CpuLevel level_;
+  std::shared_ptr<const ReadBuffer> buffer_;
+  std::map<uint32_t, std::unique_ptr<CeilingMeter>> meters_;  // by threads
+  std::map<uint32_t, Ceilings> best_;
+  ModelReport report_;
+};
 
 }  // namespace
 
-std::vector<Figure> bench_model(const Options& options) {
-  std::vector<Figure> figures;
-  const Context context(options);
-  const double begin = now();
-  context.want(dsv3_context_load(context.get(), 0, nullptr));
-  figures.push_back({.name = "load", .seconds = now() - begin});
-  dsv3_info info{};
-  info.struct_size = sizeof(info);
-  context.want(dsv3_context_info(context.get(), &info));
-  generate(context, info.vocab_size);  // the first one warms up
-  Run run = generate(context, info.vocab_size);
-  if (run.token_seconds.size() < 2) fail(Status::kInternal, "bench: no tokens were generated");
-  figures.push_back({.name = str("prefill of ", kPromptTokens, " tokens and the first token"),
-                     .seconds = run.token_seconds.front()});
-  std::vector<double> decode(run.token_seconds.begin() + 1, run.token_seconds.end());
-  std::sort(decode.begin(), decode.end());
-  figures.push_back({.name = "decode one token, p50", .seconds = decode[decode.size() / 2]});
-  figures.push_back({.name = "decode one token, p99", .seconds = decode[decode.size() * 99 / 100]});
-  return figures;
-}
+ModelReport bench_model(const Options& options) { return ModelBench(options).run(); }
 
 }  // namespace dsv3::bench

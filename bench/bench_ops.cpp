@@ -1,22 +1,17 @@
 // Times ops one by one. Weights are taken in turns from more memory than a cache holds.
 #include <algorithm>
-#include <chrono>
 #include <cstring>
 #include <functional>
 
 #include "base/checked.h"
 #include "base/random.h"
 #include "bench.h"
+#include "bench_clock.h"
 
 namespace dsv3::bench {
 namespace {
 
 constexpr uint64_t kColdBytes = 512u << 20;  // weights of one case in all: ten times an L2 cache
-
-double now() {
-  const auto since = std::chrono::steady_clock::now().time_since_epoch();
-  return std::chrono::duration<double>(since).count();
-}
 
 // Memory and weights of one case.
 class Bench {

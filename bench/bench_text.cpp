@@ -1,7 +1,6 @@
 // Times text in and out: load of a tokenizer, tokens from text, constraints. One thread. `of_copy`
 // compares with copying the same bytes.
 #include <algorithm>
-#include <chrono>
 #include <cstring>
 #include <filesystem>
 #include <fstream>
@@ -10,6 +9,7 @@
 
 #include "base/error.h"
 #include "bench.h"
+#include "bench_clock.h"
 #include "constraint/constraint.h"
 #include "constraint/json_schema.h"
 #include "text/tokenizer.h"
@@ -20,11 +20,6 @@ namespace {
 
 constexpr size_t kHostileBytes = 10 << 20;
 constexpr size_t kSmallBytes = 1 << 16;
-
-double now() {
-  const auto since = std::chrono::steady_clock::now().time_since_epoch();
-  return std::chrono::duration<double>(since).count();
-}
 
 std::string read_file(const std::string& path) {
   std::ifstream file(path, std::ios::binary);
@@ -169,7 +164,7 @@ void add_constraint(const Tokenizer& tokenizer, const std::shared_ptr<const Toke
 }  // namespace
 
 std::vector<Figure> bench_text(const Options& options) {
-  const std::string json = read_file(options.model + "/tokenizer.json");
+  const std::string json = read_file(options.models.at(0) + "/tokenizer.json");
   const auto load = [&] { return Tokenizer::from_json(json, {}, TokenizerLimits()); };
   std::vector<Figure> figures;
   figures.push_back({.name = "load tokenizer.json", .seconds = shortest(3, load)});

@@ -5,6 +5,7 @@
 #   tests/api/*.c               one C99 program each, linked to the shared library; exit status 0 is success
 #   tests/api/*_test.cpp        one GoogleTest program test_api on the shared library and dsv3.h alone
 #   tests/api/*.py              run as: python3 FILE <libdsv3.so> <sample model folder>
+#   tests/bench/*.cpp           one GoogleTest program test_bench on the parts of dsv3-bench (Dsv3Bench.cmake)
 #   tests/house/*.py            checks of the tree itself
 #   tests/fuzz/*_fuzz.cpp       one fuzz target each, run on its corpus (Dsv3Fuzz.cmake)
 # Single tests are counted by tests/house/count_tests.py from the folder `results`.
@@ -78,7 +79,7 @@ dsv3_add_test_library(dsv3_ops_fixture ops dsv3_reference dsv3_emulated GTest::g
 file(GLOB dsv3_test_folders CONFIGURE_DEPENDS LIST_DIRECTORIES true ${PROJECT_SOURCE_DIR}/tests/*)
 foreach(folder IN LISTS dsv3_test_folders)
   get_filename_component(room ${folder} NAME)
-  if(NOT IS_DIRECTORY ${folder} OR room MATCHES "^(api|house|golden|fuzz)$")
+  if(NOT IS_DIRECTORY ${folder} OR room MATCHES "^(api|bench|house|golden|fuzz)$")
     continue()
   endif()
   file(GLOB sources CONFIGURE_DEPENDS ${folder}/*.cpp)
