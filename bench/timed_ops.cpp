@@ -75,15 +75,27 @@ void TimedOps::do_route(const RouteArgs& args) {
   timed(
       "route", [this, args] { inner_.route(args); }, [&] { return op_cost(args); });
 }
-void TimedOps::do_expert_gate_up(const ExpertGateUpArgs& args) {
+// The shared expert's weights are the caller's for the length of the call: `again` has its own
+// copy.
+template <class Args>
+void TimedOps::timed_experts(std::string name, const Args& args, void (Ops::*op)(const Args&)) {
+  const bool has_shared = args.shared != nullptr;
+  if (has_shared) name += " + shared";
+  const ExpertWeights shared = has_shared ? *args.shared : ExpertWeights();
   timed(
-      args.shared != nullptr ? "expert_gate_up + shared" : "expert_gate_up",
-      [this, args] { inner_.expert_gate_up(args); }, [&] { return op_cost(args); });
+      name,
+      [this, args, op, has_shared, shared] {
+        Args own = args;
+        own.shared = has_shared ? &shared : nullptr;
+        (inner_.*op)(own);
+      },
+      [&] { return op_cost(args); });
+}
+void TimedOps::do_expert_gate_up(const ExpertGateUpArgs& args) {
+  timed_experts("expert_gate_up", args, &Ops::expert_gate_up);
 }
 void TimedOps::do_expert_down(const ExpertDownArgs& args) {
-  timed(
-      args.shared != nullptr ? "expert_down + shared" : "expert_down",
-      [this, args] { inner_.expert_down(args); }, [&] { return op_cost(args); });
+  timed_experts("expert_down", args, &Ops::expert_down);
 }
 void TimedOps::do_expert_combine(const ExpertCombineArgs& args) {
   timed(

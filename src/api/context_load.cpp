@@ -55,9 +55,11 @@ bool LoadingModel::step() {
   if (!has_weights_) {
     if (!loader_->step(kOnePieceUs)) return false;
     running_->model = loader_->take();
+    touch_.emplace(loader_->mapped_ranges(), platform_memory_bytes());
     has_weights_ = true;
     return false;
   }
+  if (touch_weights()) return false;
   if (!has_text_) {
     read_text();
     has_text_ = true;
@@ -65,6 +67,24 @@ bool LoadingModel::step() {
   }
   start_engine();
   return true;
+}
+
+// True while there is something to touch.
+bool LoadingModel::touch_weights() {
+  ThreadPool* const pool = running_->machine->pool();
+  if (pool == nullptr || is_touched_) return false;
+  pool->enter();
+  is_touched_ = touch_->step(*pool, parts_.clock);
+  pool->leave();
+  return true;
+}
+
+// Weights in place count when they have been touched.
+LoadProgress LoadingModel::progress() const {
+  LoadProgress out = loader_->progress();
+  out.bytes_done += touch_.has_value() ? touch_->bytes_done() : 0;
+  out.bytes_done -= std::min(out.bytes_done, out.bytes_mapped);
+  return out;
 }
 
 // A tokenizer that we do not know exactly is no failure: the model opens in token mode.

@@ -10,6 +10,7 @@
 #include "api/api_options.h"
 #include "api/host_hooks.h"
 #include "api/machine.h"
+#include "api/weight_touch.h"
 #include "base/thread_pool.h"
 #include "engine/engine.h"
 #include "model/loader.h"
@@ -46,17 +47,20 @@ class LoadingModel {
 
   // One piece; true when take() has the whole.
   bool step();
-  LoadProgress progress() const { return loader_->progress(); }
+  LoadProgress progress() const;
   std::unique_ptr<RunningModel> take() { return std::move(running_); }
 
  private:
+  bool touch_weights();
   void read_text();
   void start_engine();
 
   const LoadParts parts_;
   std::unique_ptr<RunningModel> running_;
   std::unique_ptr<ModelLoader> loader_;
+  std::optional<WeightTouch> touch_;  // once the weights are bound
   bool has_weights_ = false;
+  bool is_touched_ = false;
   bool has_text_ = false;
 };
 

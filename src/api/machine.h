@@ -27,6 +27,8 @@ class Machine {
 
   Device& device() { return *device_; }
   Ops& ops() { return *ops_; }
+  // Null on a GPU.
+  ThreadPool* pool() { return pool_.has_value() ? &*pool_ : nullptr; }
   // What counts against the ceiling of the device.
   const Allocator& memory() const { return *memory_; }
   bool is_cuda() const { return cuda_.device != nullptr; }

@@ -112,6 +112,8 @@ Block::~Block() {
   if (allocator_ != nullptr) allocator_->release(data_, bytes_);
 }
 
+void Block::make_resident() const noexcept { platform_make_resident(data_, bytes_); }
+
 std::byte* Carver::take_bytes(uint64_t count, uint64_t size) {
   const uint64_t bytes = mul_or_fail(count, size, "a carved piece");
   const uint64_t begin =

@@ -52,6 +52,8 @@ class Block {
 
   std::byte* data() const { return data_; }
   uint64_t bytes() const { return bytes_; }
+  // For host memory that every pass writes: all its pages are present from now on.
+  void make_resident() const noexcept;
 
  private:
   Allocator* allocator_ = nullptr;

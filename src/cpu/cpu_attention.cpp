@@ -26,6 +26,31 @@ void rotation(const Rope& rope, uint32_t position, uint32_t pairs, float* cosine
   }
 }
 
+// The angles of a row's position. They depend on nothing else, so the first layer of a pass makes
+// them for all: a double cosine and sine cost more than the rest of the row's append.
+const float* angles_of(const CpuScratch& scratch, const Rope& rope, uint32_t row,
+                       uint32_t position) {
+  const uint32_t pairs = scratch.rope_pairs;
+  float* angles = scratch.rope_angles + uint64_t{row} * scratch.limits.mla.rope_dim;
+  if (scratch.rope_positions[row] != position) {
+    rotation(rope, position, pairs, angles, angles + pairs);
+    scratch.rope_positions[row] = position;
+  }
+  return angles;
+}
+
+// Forgets the angles when they were made for other frequencies.
+void check_angles(CpuScratch& scratch, const Rope& rope, uint32_t pairs) {
+  const bool is_same = scratch.rope_pairs == pairs && scratch.rope_magnitude == rope.magnitude &&
+                       std::equal(rope.inv_freq, rope.inv_freq + pairs, scratch.rope_inv_freq);
+  if (is_same) return;
+  scratch.rope_pairs = pairs;
+  scratch.rope_magnitude = rope.magnitude;
+  std::copy_n(rope.inv_freq, pairs, scratch.rope_inv_freq);
+  constexpr uint32_t kNoPosition = std::numeric_limits<uint32_t>::max();
+  std::fill_n(scratch.rope_positions, scratch.limits.rows_max, kNoPosition);
+}
+
 // Adjacent pairs (spec §2.3), in place.
 void rotate(float* x, uint32_t pairs, const float* cosines, const float* sines) {
   for (uint32_t i = 0; i < pairs; ++i) {
@@ -81,17 +106,19 @@ void CpuOps::do_mla_append(const MlaAppendArgs& args) {
   const Batch& batch = args.batch;
   check_limit("mla_append", "mla width", std::max(args.z.cols, shape.nope_dim + shape.rope_dim),
               scratch_.width);
+  check_limit("mla_append", "rows_max", batch.rows, scratch_.limits.rows_max);
+  check_limit("mla_append", "mla.rope_dim", shape.rope_dim, scratch_.limits.mla.rope_dim);
   check_spans("mla_append", batch, args.pages);
   panel(0).weight_row(args.latent_norm, 0, scratch_.norm_weight);
   const uint32_t pairs = shape.rope_dim / 2;
+  check_angles(scratch_, args.rope, pairs);
   const uint32_t head = shape.nope_dim + shape.rope_dim;
   const uint32_t rank = shape.latent_rank;
   run_rows(batch.rows, 4 * uint64_t{args.q.cols}, [&](uint32_t row, uint32_t worker) {
     const Panel panel = this->panel(worker);
-    float* cosines = panel.scratch.row_b;
-    float* sines = cosines + pairs;
+    const float* cosines = angles_of(scratch_, args.rope, row, batch.positions[row]);
+    const float* sines = cosines + pairs;
     float* values = panel.scratch.row_a;
-    rotation(args.rope, batch.positions[row], pairs, cosines, sines);
     for (uint32_t h = 0; h < shape.heads; ++h) {
       void* part = row_at(args.q, row, uint64_t{h} * head + shape.nope_dim);
       panel.to_f32(part, args.q.dtype, shape.rope_dim, values);
@@ -117,11 +144,16 @@ void CpuOps::do_mla_attend(const MlaAttendArgs& args) {
   const Batch& batch = args.batch;
   const OpsLimits& limits = scratch_.limits;
   check_limit("mla_attend", "rows_max", batch.rows, limits.rows_max);
+  check_limit("mla_attend", "mla.heads", shape.heads, limits.mla.heads);
   check_limit("mla_attend", "mla.nope_dim", shape.nope_dim, limits.mla.nope_dim);
   check_limit("mla_attend", "mla.rope_dim", shape.rope_dim, limits.mla.rope_dim);
   check_limit("mla_attend", "mla.value_dim", shape.value_dim, limits.mla.value_dim);
   check_limit("mla_attend", "mla.latent_rank", shape.latent_rank, limits.mla.latent_rank);
   check_spans("mla_attend", batch, args.pages);
+  if (attend_ != nullptr && args.q.dtype == DType::kBF16) {
+    attend_bf16(args);
+    return;
+  }
   // Few rows: small groups, so that all workers have some; many rows: large ones, each walks the
   // cache.
   const uint64_t even = uint64_t{batch.rows} * shape.heads / (uint64_t{4} * pool_.workers());

@@ -5,6 +5,7 @@
 #include <cstdint>
 
 #include "cpu/cpu_kernels.h"
+#include "cpu/cpu_panel.h"
 
 namespace dsv3 {
 
@@ -29,5 +30,15 @@ void fold_page(const CpuKernels& kernels, float* scores, uint32_t keys, float sc
                const ValueRows& values, const SoftmaxState& state);
 // state.value = softmax-weighted mean of the values.
 void finish(const CpuKernels& kernels, const SoftmaxState& state);
+
+// The part of a query that no position turns, of one head.
+struct QueryPart {
+  const void* data = nullptr;
+  DType dtype = DType::kBF16;
+  uint32_t count = 0;  // dn
+};
+// out = W_UK^T nope in FP32, W_UK being `nope.count` rows of kv_b from `first`. [kv_b.cols]
+void absorb_nope(const Panel& panel, const Weight& kv_b, uint32_t first, const QueryPart& nope,
+                 float* out);
 
 }  // namespace dsv3

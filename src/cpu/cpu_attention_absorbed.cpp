@@ -32,17 +32,26 @@ void add_transposed(const Panel& panel, const Weight& weight, uint32_t first, co
   }
 }
 
+}  // namespace
+
+void absorb_nope(const Panel& panel, const Weight& kv_b, uint32_t first, const QueryPart& nope,
+                 float* out) {
+  float* coef = panel.scratch.row_a;
+  panel.to_f32(nope.data, nope.dtype, nope.count, coef);
+  std::fill_n(out, kv_b.cols, 0.0f);
+  add_transposed(panel, kv_b, first, coef, nope.count, out);
+}
+
+namespace {
+
 // query [Rkv + dr] of one head: W_UK^T q_nope, then q_rope. FP32.
 void absorb_query(const AttendTask& task, uint32_t head, const Panel& panel, float* query) {
   const MlaShape& shape = task.args.shape;
   const ConstRows& q = task.args.q;
   const uint64_t row = uint64_t{task.span.row_begin} + task.row_begin;
   const uint64_t begin = uint64_t{head} * (shape.nope_dim + shape.rope_dim);
-  float* nope = panel.scratch.row_a;
-  panel.to_f32(row_at(q, row, begin), q.dtype, shape.nope_dim, nope);
-  std::fill_n(query, shape.latent_rank, 0.0f);
-  add_transposed(panel, task.args.kv_b, head * (shape.nope_dim + shape.value_dim), nope,
-                 shape.nope_dim, query);
+  absorb_nope(panel, task.args.kv_b, head * (shape.nope_dim + shape.value_dim),
+              {row_at(q, row, begin), q.dtype, shape.nope_dim}, query);
   panel.to_f32(row_at(q, row, begin + shape.nope_dim), q.dtype, shape.rope_dim,
                query + shape.latent_rank);
 }

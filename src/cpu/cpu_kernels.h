@@ -41,6 +41,12 @@ struct PanelArgs {
   uint64_t x_scale_stride = 0;
   float* y = nullptr;
   uint64_t y_stride = 0;
+  // Not null: the results go there instead, rounded to BF16. [x_rows] pointers to rows of `outs`
+  uint16_t* const* y_rows = nullptr;
+  // Where the weight rows lie that will be multiplied after these: a hint to prefetch them. Null:
+  // unknown.
+  const void* next = nullptr;
+  bool is_near = false;  // these rows are in a cache already, only `next` is in memory
 };
 using PanelFn = void (*)(const PanelArgs& args);
 
@@ -81,6 +87,19 @@ struct CpuKernels {
                      float* out) = nullptr;
   // out[i] = gate[i] / (1 + exp(-gate[i])) * up[i]; out may alias.
   void (*silu_mul)(const float* gate, const float* up, uint32_t count, float* out) = nullptr;
+  // The same of BF16 numbers, rounded to BF16.
+  void (*silu_mul_bf16)(const uint16_t* gate, const uint16_t* up, uint32_t count,
+                        uint16_t* out) = nullptr;
+
+  // Sampling (cpu_sample_vector.h). A number that is not finite counts as -inf.
+  float (*max_finite)(const float* x, uint32_t count) = nullptr;  // -inf for none
+  void (*keep_finite)(const float* x, uint32_t count, float* out) = nullptr;  // out may alias
+  // out[i] = exp((x[i] - shift) * factor); returns the sum. out may be x, or null: the sum alone.
+  float (*exp_finite)(const float* x, uint32_t count, float shift, float factor,
+                      float* out) = nullptr;
+  // The indices of all x[i] >= at_least, ascending; returns how many. `indices` holds `count`.
+  uint32_t (*find_at_least)(const float* x, uint32_t count, float at_least,
+                            uint32_t* indices) = nullptr;
 };
 
 // The tables. Null when this build has no functions of that level (another processor family).

@@ -13,6 +13,7 @@
 #  endif
 
 #  include "cpu/cpu_kernels_vector.h"
+#  include "cpu/cpu_sample_vector.h"
 
 namespace dsv3 {
 namespace {
@@ -23,11 +24,33 @@ inline __m256i lane_mask(uint32_t n) {
   return _mm256_cmpgt_epi32(_mm256_set1_epi32(static_cast<int>(n)), lanes);
 }
 
+// Eight 16-bit elements, the first n of them read.
+inline __m128i load16_n(const uint16_t* p, uint32_t n) {
+  uint16_t buffer[8] = {};
+  for (uint32_t i = 0; i < n; ++i) buffer[i] = p[i];
+  return _mm_loadu_si128(reinterpret_cast<const __m128i*>(buffer));
+}
+
+// Eight floats to BF16, nearest even; NaN stays a quiet NaN.
+inline __m128i round_bf16(__m256 x) {
+  const __m256i bits = _mm256_castps_si256(x);
+  const __m256i odd = _mm256_and_si256(_mm256_srli_epi32(bits, 16), _mm256_set1_epi32(1));
+  const __m256i rounded = _mm256_add_epi32(bits, _mm256_add_epi32(odd, _mm256_set1_epi32(0x7fff)));
+  const __m256i quiet = _mm256_or_si256(bits, _mm256_set1_epi32(0x400000));
+  const __m256i is_nan = _mm256_castps_si256(_mm256_cmp_ps(x, x, _CMP_UNORD_Q));
+  const __m256i high = _mm256_srli_epi32(_mm256_blendv_epi8(rounded, quiet, is_nan), 16);
+  return _mm_packus_epi32(_mm256_castsi256_si128(high), _mm256_extracti128_si256(high, 1));
+}
+
+inline __m256 widen_bf16(__m128i bits) {
+  return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(bits), 16));
+}
+
 struct Avx2 {
   using F = __m256;
   static constexpr uint32_t kLanes = 8;
-  static constexpr uint32_t kTileRows = 2;  // 2 x 4 sums + 4 weights + 1 x of 16 registers
-  static constexpr uint32_t kGemvOuts = 8;  // enough independent sums to hide the FMA latency
+  static constexpr uint32_t kTileRows = 3;  // 3 x 4 sums + 3 x + 1 weight of 16 registers
+  static constexpr uint32_t kTileOuts = 4;
 
   static F zero() { return _mm256_setzero_ps(); }
   static F set1(float x) { return _mm256_set1_ps(x); }
@@ -54,13 +77,46 @@ struct Avx2 {
     const __m128 two = _mm_add_ps(four, _mm_movehl_ps(four, four));
     return _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)));
   }
-  static void sums4(const F* x, float* y) {
+  DSV3_INLINE static __m128 sums4(const F* x) {
     __m128 a = halves(x[0]);
     __m128 b = halves(x[1]);
     __m128 c = halves(x[2]);
     __m128 d = halves(x[3]);
     _MM_TRANSPOSE4_PS(a, b, c, d);
-    _mm_storeu_ps(y, _mm_add_ps(_mm_add_ps(a, c), _mm_add_ps(b, d)));
+    return _mm_add_ps(_mm_add_ps(a, c), _mm_add_ps(b, d));
+  }
+  template <uint32_t N>
+  DSV3_INLINE static void store_sums(const F* x, float* y) {
+    if constexpr (N == 4) {
+      _mm_storeu_ps(y, sums4(x));
+    } else {
+      DSV3_UNROLL
+      for (uint32_t i = 0; i < N; ++i) y[i] = sum(x[i]);
+    }
+  }
+  template <uint32_t N>
+  DSV3_INLINE static void store_sums(const F* x, uint16_t* y) {
+    if constexpr (N == 4) {
+      _mm_storel_epi64(reinterpret_cast<__m128i*>(y), round_bf16(_mm256_castps128_ps256(sums4(x))));
+    } else {
+      DSV3_UNROLL
+      for (uint32_t i = 0; i < N; ++i) store_bf16_n(y + i, set1(sum(x[i])), 1);
+    }
+  }
+  static F load_bf16(const uint16_t* p) {
+    return widen_bf16(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+  }
+  static F load_bf16_n(const uint16_t* p, uint32_t n) { return widen_bf16(load16_n(p, n)); }
+  static void store_bf16(uint16_t* p, F x) {
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(p), round_bf16(x));
+  }
+  static void store_bf16_n(uint16_t* p, F x, uint32_t n) {
+    uint16_t buffer[8];
+    store_bf16(buffer, x);
+    for (uint32_t i = 0; i < n; ++i) p[i] = buffer[i];
+  }
+  static uint32_t at_least(F a, F b) {
+    return static_cast<uint32_t>(_mm256_movemask_ps(_mm256_cmp_ps(a, b, _CMP_GE_OQ)));
   }
   static float max_lane(F x) {
     __m128 best = _mm_max_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps(x, 1));
@@ -92,22 +148,10 @@ struct Avx2 {
   }
 };
 
-// Eight 16-bit elements, the first n of them read.
-inline __m128i load16_n(const uint16_t* p, uint32_t n) {
-  uint16_t buffer[8] = {};
-  for (uint32_t i = 0; i < n; ++i) buffer[i] = p[i];
-  return _mm_loadu_si128(reinterpret_cast<const __m128i*>(buffer));
-}
-
 struct LoadBF16 {
   using T = uint16_t;
-  static __m256 widen(__m128i bits) {
-    return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(bits), 16));
-  }
-  static __m256 load(const T* p) {
-    return widen(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
-  }
-  static __m256 load_n(const T* p, uint32_t n) { return widen(load16_n(p, n)); }
+  static __m256 load(const T* p) { return Avx2::load_bf16(p); }
+  static __m256 load_n(const T* p, uint32_t n) { return Avx2::load_bf16_n(p, n); }
 };
 
 struct LoadF16 {
@@ -148,27 +192,10 @@ struct LoadF8 {
   }
 };
 
-// Eight floats to BF16, nearest even; NaN stays a quiet NaN.
-inline __m128i round_bf16(__m256 x) {
-  const __m256i bits = _mm256_castps_si256(x);
-  const __m256i odd = _mm256_and_si256(_mm256_srli_epi32(bits, 16), _mm256_set1_epi32(1));
-  const __m256i rounded = _mm256_add_epi32(bits, _mm256_add_epi32(odd, _mm256_set1_epi32(0x7fff)));
-  const __m256i quiet = _mm256_or_si256(bits, _mm256_set1_epi32(0x400000));
-  const __m256i is_nan = _mm256_castps_si256(_mm256_cmp_ps(x, x, _CMP_UNORD_Q));
-  const __m256i high = _mm256_srli_epi32(_mm256_blendv_epi8(rounded, quiet, is_nan), 16);
-  return _mm_packus_epi32(_mm256_castsi256_si128(high), _mm256_extracti128_si256(high, 1));
-}
-
 void to_bf16(const float* src, uint32_t count, uint16_t* dst) {
   uint32_t i = 0;
-  for (; i + 8 <= count; i += 8) {
-    _mm_storeu_si128(reinterpret_cast<__m128i*>(dst + i), round_bf16(_mm256_loadu_ps(src + i)));
-  }
-  if (i == count) return;
-  uint16_t buffer[8];
-  _mm_storeu_si128(reinterpret_cast<__m128i*>(buffer),
-                   round_bf16(Avx2::load_n(src + i, count - i)));
-  for (uint32_t j = 0; i + j < count; ++j) dst[i + j] = buffer[j];
+  for (; i + 8 <= count; i += 8) Avx2::store_bf16(dst + i, Avx2::load(src + i));
+  if (i < count) Avx2::store_bf16_n(dst + i, Avx2::load_n(src + i, count - i), count - i);
 }
 
 // The 16 BF16 values of 16 e4m3 bytes: normal numbers move into BF16's fields (bias 7 against 127),
@@ -225,6 +252,7 @@ constexpr CpuKernels make_table() {
                        weighted_sum_vector<Avx2, LoadF32>, weighted_sum_vector<Avx2, LoadF8>},
   };
   fill_common<Avx2>(table);
+  fill_sampling<Avx2>(table);
   return table;
 }
 

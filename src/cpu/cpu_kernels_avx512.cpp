@@ -8,7 +8,8 @@
 
 #  if defined(__clang__)
 #    pragma clang attribute push(                                                          \
-        __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx512bf16,fma,f16c"))), \
+        __attribute__((                                                                    \
+            target("avx512f,avx512bw,avx512vl,avx512dq,avx512vbmi,avx512bf16,fma,f16c"))), \
         apply_to = function)
 #  else
 // g++ 12 warns about the deliberately undefined registers inside its own intrinsics (GCC bug
@@ -17,10 +18,11 @@
 #    pragma GCC diagnostic ignored "-Wuninitialized"
 #    pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
 #    pragma GCC push_options
-#    pragma GCC target("avx512f,avx512bw,avx512vl,avx512dq,avx512bf16,fma,f16c")
+#    pragma GCC target("avx512f,avx512bw,avx512vl,avx512dq,avx512vbmi,avx512bf16,fma,f16c")
 #  endif
 
 #  include "cpu/cpu_kernels_vector.h"
+#  include "cpu/cpu_sample_vector.h"
 
 namespace dsv3 {
 namespace {
@@ -28,11 +30,26 @@ namespace {
 inline __mmask16 first16(uint32_t n) { return static_cast<__mmask16>((1u << n) - 1u); }
 inline __mmask32 first32(uint32_t n) { return static_cast<__mmask32>((uint64_t{1} << n) - 1u); }
 
+// Sixteen floats to BF16, nearest even; NaN stays a quiet NaN. Not vcvtneps2bf16: that one flushes
+// denormals, and activations are the same at every level.
+inline __m256i round_bf16(__m512 x) {
+  const __m512i bits = _mm512_castps_si512(x);
+  const __m512i odd = _mm512_and_si512(_mm512_srli_epi32(bits, 16), _mm512_set1_epi32(1));
+  __m512i rounded = _mm512_add_epi32(bits, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff)));
+  const __mmask16 is_nan = _mm512_cmp_ps_mask(x, x, _CMP_UNORD_Q);
+  rounded = _mm512_mask_or_epi32(rounded, is_nan, bits, _mm512_set1_epi32(0x400000));
+  return _mm512_cvtepi32_epi16(_mm512_srli_epi32(rounded, 16));
+}
+
+inline __m512 widen_bf16(__m256i bits) {
+  return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(bits), 16));
+}
+
 struct Avx512 {
   using F = __m512;
   static constexpr uint32_t kLanes = 16;
-  static constexpr uint32_t kTileRows = 4;  // 4 x 4 sums + 4 weights + 1 x of 32 registers
-  static constexpr uint32_t kGemvOuts = 8;  // enough independent sums to hide the latency
+  static constexpr uint32_t kTileRows = 3;  // 3 x 8 sums + 3 x + 1 weight of 32 registers
+  static constexpr uint32_t kTileOuts = 8;
 
   static F zero() { return _mm512_setzero_ps(); }
   static F set1(float x) { return _mm512_set1_ps(x); }
@@ -50,25 +67,67 @@ struct Avx512 {
   static F binade(F x) { return _mm512_and_ps(x, _mm512_set1_ps(__builtin_inff())); }
   static F fma(F a, F b, F c) { return _mm512_fmadd_ps(a, b, c); }
 
-  static __m128 quarters(F x) {
-    const __m256 half = _mm256_add_ps(_mm512_castps512_ps256(x), _mm512_extractf32x8_ps(x, 1));
-    return _mm_add_ps(_mm256_castps256_ps128(half), _mm256_extractf128_ps(half, 1));
-  }
-  // Halves, quarters, then lanes (0 + 2) + (1 + 3): the same order as sums4.
+  // Halves, quarters, then lanes (0 + 2) + (1 + 3): the order of all sums.
   static float sum(F x) {
-    const __m128 four = quarters(x);
+    const __m256 half = _mm256_add_ps(_mm512_castps512_ps256(x), _mm512_extractf32x8_ps(x, 1));
+    const __m128 four = _mm_add_ps(_mm256_castps256_ps128(half), _mm256_extractf128_ps(half, 1));
     const __m128 two = _mm_add_ps(four, _mm_movehl_ps(four, four));
     return _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)));
   }
-  static void sums4(const F* x, float* y) {
-    __m128 a = quarters(x[0]);
-    __m128 b = quarters(x[1]);
-    __m128 c = quarters(x[2]);
-    __m128 d = quarters(x[3]);
-    _MM_TRANSPOSE4_PS(a, b, c, d);
-    _mm_storeu_ps(y, _mm_add_ps(_mm_add_ps(a, c), _mm_add_ps(b, d)));
+  // The halves of a and of b, added: 8 lanes each.
+  static F add_halves(F a, F b) {
+    return add(_mm512_shuffle_f32x4(a, b, 0x44), _mm512_shuffle_f32x4(a, b, 0xee));
+  }
+  // The quarters of two results of add_halves, added: 4 lanes each of a0, b0, a1, b1.
+  static F add_quarters(F a, F b) {
+    return add(_mm512_shuffle_f32x4(a, b, 0x88), _mm512_shuffle_f32x4(a, b, 0xdd));
+  }
+  // The sums of eight registers: add_halves, add_quarters, lanes 2 apart, lanes 1 apart.
+  DSV3_INLINE static __m256 sums8(const F* x) {
+    const F a = add_quarters(add_halves(x[0], x[1]), add_halves(x[2], x[3]));
+    const F b = add_quarters(add_halves(x[4], x[5]), add_halves(x[6], x[7]));
+    const F pairs = add(_mm512_shuffle_ps(a, b, 0x44), _mm512_shuffle_ps(a, b, 0xee));
+    const F sums = add(pairs, _mm512_shuffle_ps(pairs, pairs, 0xb1));
+    // Each quarter i holds x[i], x[i], x[i + 4], x[i + 4].
+    const __m512i order = _mm512_setr_epi32(0, 4, 8, 12, 2, 6, 10, 14, 0, 0, 0, 0, 0, 0, 0, 0);
+    return _mm512_castps512_ps256(_mm512_permutexvar_ps(order, sums));
+  }
+  template <uint32_t N>
+  DSV3_INLINE static void store_sums(const F* x, float* y) {
+    if constexpr (N == 8) {
+      _mm256_storeu_ps(y, sums8(x));
+    } else {
+      DSV3_UNROLL
+      for (uint32_t i = 0; i < N; ++i) y[i] = sum(x[i]);
+    }
+  }
+  template <uint32_t N>
+  DSV3_INLINE static void store_sums(const F* x, uint16_t* y) {
+    if constexpr (N == 8) {
+      const __m512 wide = _mm512_castps256_ps512(sums8(x));
+      _mm_storeu_si128(reinterpret_cast<__m128i*>(y), _mm256_castsi256_si128(round_bf16(wide)));
+    } else {
+      DSV3_UNROLL
+      for (uint32_t i = 0; i < N; ++i) {
+        const __m256i rounded = round_bf16(_mm512_set1_ps(sum(x[i])));
+        y[i] = static_cast<uint16_t>(_mm_extract_epi16(_mm256_castsi256_si128(rounded), 0));
+      }
+    }
+  }
+  static F load_bf16(const uint16_t* p) {
+    return widen_bf16(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
+  }
+  static F load_bf16_n(const uint16_t* p, uint32_t n) {
+    return widen_bf16(_mm256_maskz_loadu_epi16(first16(n), p));
+  }
+  static void store_bf16(uint16_t* p, F x) {
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), round_bf16(x));
+  }
+  static void store_bf16_n(uint16_t* p, F x, uint32_t n) {
+    _mm256_mask_storeu_epi16(p, first16(n), round_bf16(x));
   }
   static float max_lane(F x) { return _mm512_reduce_max_ps(x); }
+  static uint32_t at_least(F a, F b) { return _mm512_cmp_ps_mask(a, b, _CMP_GE_OQ); }
 
   static F exp(F x) {
     const F low = _mm512_set1_ps(-87.33654f);  // below: 0, instead of a denormal
@@ -87,15 +146,8 @@ struct Avx512 {
 
 struct LoadBF16 {
   using T = uint16_t;
-  static __m512 widen(__m256i bits) {
-    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(bits), 16));
-  }
-  static __m512 load(const T* p) {
-    return widen(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
-  }
-  static __m512 load_n(const T* p, uint32_t n) {
-    return widen(_mm256_maskz_loadu_epi16(first16(n), p));
-  }
+  static __m512 load(const T* p) { return Avx512::load_bf16(p); }
+  static __m512 load_n(const T* p, uint32_t n) { return Avx512::load_bf16_n(p, n); }
 };
 
 struct LoadF16 {
@@ -136,23 +188,54 @@ struct LoadF8 {
   }
 };
 
-// The 32 BF16 values of 32 e4m3 bytes. A normal number moves into BF16's fields (bias 7 against
-// 127); subnormals would become BF16 denormals, which vdpbf16ps flushes, so they come from a table
-// of eight.
-inline __m512i f8_bits_to_bf16(__m256i bytes) {
-  const __m512i wide = _mm512_cvtepu8_epi16(bytes);
-  const __m512i code = _mm512_and_si512(wide, _mm512_set1_epi16(0x7f));
-  // m * 2^-9 for m = 0 .. 7, in BF16, repeated over the register.
-  const __m512i small = _mm512_broadcast_i32x4(
-      _mm_setr_epi16(0x0000, 0x3b00, 0x3b80, 0x3bc0, 0x3c00, 0x3c20, 0x3c40, 0x3c60));
-  const __m512i normal = _mm512_add_epi16(_mm512_slli_epi16(code, 4), _mm512_set1_epi16(120 << 7));
-  const __mmask32 is_small = _mm512_cmplt_epu16_mask(code, _mm512_set1_epi16(8));
-  const __mmask32 is_nan = _mm512_cmpeq_epi16_mask(code, _mm512_set1_epi16(0x7f));
-  __m512i bits = _mm512_mask_permutexvar_epi16(normal, is_small, code, small);
-  bits = _mm512_mask_mov_epi16(bits, is_nan, _mm512_set1_epi16(0x7fc0));
-  const __m512i sign = _mm512_slli_epi16(_mm512_srli_epi16(wide, 7), 15);
-  return _mm512_or_si512(bits, sign);
+struct F8Bytes {
+  alignas(64) uint8_t low[128];
+  alignas(64) uint8_t high[128];
+};
+
+// The two bytes of the BF16 value of each e4m3 code without its sign, exactly: subnormals become
+// normal numbers, 0x7f a NaN.
+constexpr F8Bytes make_f8_bytes() {
+  F8Bytes bytes{};
+  for (uint32_t code = 0; code < 128; ++code) {
+    uint32_t exponent = code >> 3;
+    uint32_t mantissa = code & 7;
+    uint32_t bits = ((exponent + 120) << 7) | (mantissa << 4);
+    if (exponent == 0) {
+      uint32_t shift = 0;
+      while (mantissa != 0 && (mantissa & 8) == 0) {
+        mantissa <<= 1;
+        ++shift;
+      }
+      bits = mantissa == 0 ? 0 : ((121 - shift) << 7) | ((mantissa & 7) << 4);
+    }
+    if (code == 0x7f) bits = 0x7fc0;
+    bytes.low[code] = static_cast<uint8_t>(bits);
+    bytes.high[code] = static_cast<uint8_t>(bits >> 8);
+  }
+  return bytes;
 }
+constexpr F8Bytes kF8Bytes = make_f8_bytes();
+
+struct Bits64 {
+  __m512i low, high;  // elements 0 .. 31 and 32 .. 63, BF16
+};
+
+// The 64 BF16 values of 64 e4m3 codes: each byte by a table of 128 bytes in two registers.
+inline Bits64 f8_bits_to_bf16(__m512i codes) {
+  const __m512i order = _mm512_setr_epi64(0, 4, 1, 5, 2, 6, 3, 7);  // so that unpacking orders them
+  const __m512i bytes = _mm512_permutexvar_epi64(order, codes);
+  const __m512i low = _mm512_permutex2var_epi8(_mm512_load_si512(kF8Bytes.low), bytes,
+                                               _mm512_load_si512(kF8Bytes.low + 64));
+  const __m512i positive = _mm512_permutex2var_epi8(_mm512_load_si512(kF8Bytes.high), bytes,
+                                                    _mm512_load_si512(kF8Bytes.high + 64));
+  // positive | (bytes & sign)
+  const __m512i high =
+      _mm512_ternarylogic_epi32(positive, bytes, _mm512_set1_epi8(static_cast<char>(0x80)), 0xf8);
+  return {_mm512_unpacklo_epi8(low, high), _mm512_unpackhi_epi8(low, high)};
+}
+
+inline __mmask64 first64(uint32_t n) { return (uint64_t{1} << n) - 1u; }
 
 inline __m512bh as_bf16(__m512i bits) { return (__m512bh)bits; }
 
@@ -170,26 +253,27 @@ struct DotBF16 {
   static __m512 mad(__m512 acc, W weight, XF row) { return _mm512_dpbf16_ps(acc, weight, row); }
 };
 
-struct DotF8BF16 : DotBF16 {
+// The same with weights decoded in registers.
+struct DotF8BF16 {
   using T = uint8_t;
-  static W w(const T* p) {
-    return as_bf16(f8_bits_to_bf16(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p))));
-  }
+  using X = uint16_t;
+  using W = Bits64;
+  using XF = Bits64;
+  static constexpr uint32_t kStep = 64;
+  static W w(const T* p) { return f8_bits_to_bf16(_mm512_loadu_si512(p)); }
   static W w_n(const T* p, uint32_t n) {
-    return as_bf16(f8_bits_to_bf16(_mm256_maskz_loadu_epi8(first32(n), p)));
+    return f8_bits_to_bf16(_mm512_maskz_loadu_epi8(first64(n), p));
+  }
+  static XF x(const X* p) { return {_mm512_loadu_si512(p), _mm512_loadu_si512(p + 32)}; }
+  static XF x_n(const X* p, uint32_t n) {
+    if (n <= 32) return {_mm512_maskz_loadu_epi16(first32(n), p), _mm512_setzero_si512()};
+    return {_mm512_loadu_si512(p), _mm512_maskz_loadu_epi16(first32(n - 32), p + 32)};
+  }
+  static __m512 mad(__m512 acc, const W& weight, const XF& row) {
+    const __m512 sum = _mm512_dpbf16_ps(acc, as_bf16(weight.low), as_bf16(row.low));
+    return _mm512_dpbf16_ps(sum, as_bf16(weight.high), as_bf16(row.high));
   }
 };
-
-// Sixteen floats to BF16, nearest even; NaN stays a quiet NaN. Not vcvtneps2bf16: that one flushes
-// denormals, and activations are the same at every level.
-inline __m256i round_bf16(__m512 x) {
-  const __m512i bits = _mm512_castps_si512(x);
-  const __m512i odd = _mm512_and_si512(_mm512_srli_epi32(bits, 16), _mm512_set1_epi32(1));
-  __m512i rounded = _mm512_add_epi32(bits, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff)));
-  const __mmask16 is_nan = _mm512_cmp_ps_mask(x, x, _CMP_UNORD_Q);
-  rounded = _mm512_mask_or_epi32(rounded, is_nan, bits, _mm512_set1_epi32(0x400000));
-  return _mm512_cvtepi32_epi16(_mm512_srli_epi32(rounded, 16));
-}
 
 void to_bf16(const float* src, uint32_t count, uint16_t* dst) {
   uint32_t i = 0;
@@ -203,13 +287,16 @@ void to_bf16(const float* src, uint32_t count, uint16_t* dst) {
 
 void f8_to_bf16(const uint8_t* src, uint32_t count, uint16_t* dst) {
   uint32_t i = 0;
-  for (; i + 32 <= count; i += 32) {
-    const __m256i bytes = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(src + i));
-    _mm512_storeu_si512(dst + i, f8_bits_to_bf16(bytes));
+  for (; i + 64 <= count; i += 64) {
+    const Bits64 bits = f8_bits_to_bf16(_mm512_loadu_si512(src + i));
+    _mm512_storeu_si512(dst + i, bits.low);
+    _mm512_storeu_si512(dst + i + 32, bits.high);
   }
   if (i == count) return;
-  const __mmask32 mask = first32(count - i);
-  _mm512_mask_storeu_epi16(dst + i, mask, f8_bits_to_bf16(_mm256_maskz_loadu_epi8(mask, src + i)));
+  const uint32_t n = count - i;
+  const Bits64 bits = f8_bits_to_bf16(_mm512_maskz_loadu_epi8(first64(n), src + i));
+  _mm512_mask_storeu_epi16(dst + i, first32(n < 32 ? n : 32), bits.low);
+  if (n > 32) _mm512_mask_storeu_epi16(dst + i + 32, first32(n - 32), bits.high);
 }
 
 constexpr CpuKernels make_table() {
@@ -235,6 +322,7 @@ constexpr CpuKernels make_table() {
                        weighted_sum_vector<Avx512, LoadF32>, weighted_sum_vector<Avx512, LoadF8>},
   };
   fill_common<Avx512>(table);
+  fill_sampling<Avx512>(table);
   return table;
 }
 

@@ -2,6 +2,7 @@
 #include <bit>
 #include <cmath>
 #include <cstring>
+#include <limits>
 
 #include "cpu/cpu_kernels.h"
 
@@ -51,6 +52,14 @@ Sums dot(const typename Read::Element* w, const float* x, uint32_t count) {
   return sums;
 }
 
+void put(const PanelArgs& args, uint32_t r, uint32_t o, float value) {
+  if (args.y_rows != nullptr) {
+    args.y_rows[r][o] = bf16_from_float(value);
+  } else {
+    args.y[r * args.y_stride + o] = value;
+  }
+}
+
 template <typename Read>
 void panel(const PanelArgs& args) {
   const WeightRows& weight = args.weight;
@@ -58,7 +67,7 @@ void panel(const PanelArgs& args) {
   for (uint32_t o = 0; o < weight.rows; ++o) {
     for (uint32_t r = 0; r < args.x_rows; ++r) {
       const auto* x = static_cast<const float*>(args.x[r]);
-      args.y[r * args.y_stride + o] = dot<Read>(rows + o * weight.stride, x, weight.cols).total();
+      put(args, r, o, dot<Read>(rows + o * weight.stride, x, weight.cols).total());
     }
   }
 }
@@ -82,7 +91,7 @@ void panel_scaled(const PanelArgs& args) {
         if constexpr (kCodes) scale *= args.x_scales[r * args.x_scale_stride + begin / kBlock];
         sum += block.total() * scale;
       }
-      args.y[r * args.y_stride + o] = sum;
+      put(args, r, o, sum);
     }
   }
 }
@@ -161,6 +170,45 @@ void silu_mul(const float* gate, const float* up, uint32_t count, float* out) {
   for (uint32_t i = 0; i < count; ++i) out[i] = gate[i] / (1.0f + std::exp(-gate[i])) * up[i];
 }
 
+void silu_mul_bf16(const uint16_t* gate, const uint16_t* up, uint32_t count, uint16_t* out) {
+  for (uint32_t i = 0; i < count; ++i) {
+    const float g = bf16_to_float(gate[i]);
+    out[i] = bf16_from_float(g / (1.0f + std::exp(-g)) * bf16_to_float(up[i]));
+  }
+}
+
+float finite_or_banned(float x) {
+  return std::isfinite(x) ? x : -std::numeric_limits<float>::infinity();
+}
+
+float max_finite(const float* x, uint32_t count) {
+  float best = -std::numeric_limits<float>::infinity();
+  for (uint32_t i = 0; i < count; ++i) best = finite_or_banned(x[i]) > best ? x[i] : best;
+  return best;
+}
+
+void keep_finite(const float* x, uint32_t count, float* out) {
+  for (uint32_t i = 0; i < count; ++i) out[i] = finite_or_banned(x[i]);
+}
+
+float exp_finite(const float* x, uint32_t count, float shift, float factor, float* out) {
+  double sum = 0.0;
+  for (uint32_t i = 0; i < count; ++i) {
+    const float value = std::exp((finite_or_banned(x[i]) - shift) * factor);
+    if (out != nullptr) out[i] = value;
+    sum += static_cast<double>(value);
+  }
+  return static_cast<float>(sum);
+}
+
+uint32_t find_at_least(const float* x, uint32_t count, float at_least, uint32_t* indices) {
+  uint32_t found = 0;
+  for (uint32_t i = 0; i < count; ++i) {
+    if (x[i] >= at_least) indices[found++] = i;
+  }
+  return found;
+}
+
 }  // namespace
 
 const CpuKernels* cpu_kernels_scalar() {
@@ -186,6 +234,11 @@ const CpuKernels* cpu_kernels_scalar() {
       .add = add,
       .mul_scaled = mul_scaled,
       .silu_mul = silu_mul,
+      .silu_mul_bf16 = silu_mul_bf16,
+      .max_finite = max_finite,
+      .keep_finite = keep_finite,
+      .exp_finite = exp_finite,
+      .find_at_least = find_at_least,
   };
   return &kTable;
 }

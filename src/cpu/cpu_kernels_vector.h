@@ -6,9 +6,20 @@
 //
 // V: F (register), zero, set1, load, load_n, store, store_n, add, sub, mul, div, min and max (the
 // second operand where one is NaN), abs, binade (|x| without its mantissa), fma (a*b+c), sum,
-// sums4, max_lane, exp. A dot product D: T, X (elements of weight and x), W, XF (registers), kStep,
-// w, w_n, x, x_n, mad. The *_n forms read or write the first n < kStep elements only; missing lanes
-// are zero.
+// store_sums<n> (the sums of n registers as F32 or BF16), max_lane, exp, store_bf16, load_bf16,
+// store_bf16_n, load_bf16_n. A dot product D: T, X (elements of weight and x), W, XF (registers),
+// kStep, w, w_n, x, x_n, mad. The *_n forms read or write the first n < kStep elements only;
+// missing lanes are zero.
+//
+// Panels. Bytes: the weight once; floor: its bytes over the read ceiling for few rows of x, 2 x
+// rows x outs x cols over the dot-product ceiling for many. Measured (EPYC Zen 5, 2026-11-24, loops
+// over these kernels, all operands at cache lines; a shared machine, single runs): 512 rows on 2
+// threads 75 to 84 % of the bf16 ceiling for 512 to 2048 columns; one panel of 126 rows on one core
+// 82, 89 and 92 % at 512, 1024 and 2048; AVX2 in F32 135 GFLOP/s a core. Rows of x that straddle
+// cache lines reach about half of that. Weight rows of 2816 and more columns do not stay in the
+// nearest cache and reach 43 to 55 %: a loop over blocks of columns is missing. Tried and dropped:
+// tiles of 4 x 4 (66, 75, 76 %) and 6 x 4 (73, 82, 80 %) instead of 3 x 8; sums that pass through
+// memory into the horizontal sum (71, 82, 88 %).
 #pragma once
 
 #include <cstdint>
@@ -21,8 +32,17 @@
 #  define DSV3_UNROLL _Pragma("GCC unroll 16")
 #endif
 
+// Where a tile's sums would go through memory if the call remained.
+#define DSV3_INLINE __attribute__((always_inline)) inline
+
 namespace dsv3 {
 namespace {
+
+inline constexpr uint32_t kLineBytes = 64;
+inline constexpr uint32_t kGroupOuts = 8;      // weight rows that meet all rows of x together
+inline constexpr uint32_t kAheadBytes = 8192;  // a group smaller than this prefetches two groups on
+inline constexpr uint32_t kAheadInRowBytes = 4096;
+inline constexpr uint32_t kAheadRows = 24;  // rows of x during which a group is prefetched
 
 // What the sum of each 128 columns is multiplied by.
 enum class Scales : uint8_t { kNone, kOfWeight, kOfBoth };
@@ -32,7 +52,7 @@ template <typename V, uint32_t R, uint32_t O>
 struct Tile {
   typename V::F sum[R][O];
 
-  void clear() {
+  DSV3_INLINE void clear() {
     DSV3_UNROLL
     for (uint32_t i = 0; i < R; ++i) {
       DSV3_UNROLL
@@ -41,46 +61,62 @@ struct Tile {
   }
 };
 
-template <typename V, typename D, uint32_t R, uint32_t O>
-inline void dot_range(const typename D::T* const (&w)[O], const typename D::X* const (&x)[R],
-                      uint32_t begin, uint32_t end, Tile<V, R, O>& tile) {
-  uint32_t k = begin;
-  for (; k + D::kStep <= end; k += D::kStep) {
-    typename D::W weight[O];
-    DSV3_UNROLL
-    for (uint32_t j = 0; j < O; ++j) weight[j] = D::w(w[j] + k);
-    DSV3_UNROLL
-    for (uint32_t i = 0; i < R; ++i) {
-      const typename D::XF row = D::x(x[i] + k);
-      DSV3_UNROLL
-      for (uint32_t j = 0; j < O; ++j) tile.sum[i][j] = D::mad(tile.sum[i][j], weight[j], row);
+// What to read from memory while a tile is computed: the weight rows that are multiplied next. A
+// hint; the addresses may lie outside of the weight.
+struct Ahead {
+  const char* at = nullptr;
+  uint32_t lines = 0;  // per step of D; 0: none
+
+  void step() {
+    for (uint32_t i = 0; i < lines; ++i) {
+      __builtin_prefetch(at, 0, 3);
+      at += kLineBytes;
     }
   }
+};
+
+// The same for weight rows that are read one after the other: so many bytes ahead of the reading.
+template <typename D>
+struct AheadInRow {
+  const char* at = nullptr;
+
+  void step() {
+    __builtin_prefetch(at, 0, 3);
+    at += D::kStep * sizeof(typename D::T);
+  }
+};
+
+template <typename V, typename D, uint32_t R, uint32_t O, typename A>
+DSV3_INLINE void dot_range(const typename D::T* const* w, const typename D::X* const (&x)[R],
+                           uint32_t begin, uint32_t end, A& ahead, Tile<V, R, O>& tile) {
+  uint32_t k = begin;
+  for (; k + D::kStep <= end; k += D::kStep) {
+    typename D::XF rows[R];
+    DSV3_UNROLL
+    for (uint32_t i = 0; i < R; ++i) rows[i] = D::x(x[i] + k);
+    DSV3_UNROLL
+    for (uint32_t j = 0; j < O; ++j) {
+      const typename D::W weight = D::w(w[j] + k);
+      DSV3_UNROLL
+      for (uint32_t i = 0; i < R; ++i) tile.sum[i][j] = D::mad(tile.sum[i][j], weight, rows[i]);
+    }
+    ahead.step();
+  }
   if (k == end) return;
+  DSV3_UNROLL
   for (uint32_t i = 0; i < R; ++i) {
     const typename D::XF row = D::x_n(x[i] + k, end - k);
+    DSV3_UNROLL
     for (uint32_t j = 0; j < O; ++j) {
       tile.sum[i][j] = D::mad(tile.sum[i][j], D::w_n(w[j] + k, end - k), row);
     }
   }
 }
 
-template <typename V, uint32_t R, uint32_t O>
-inline void store_tile(const Tile<V, R, O>& tile, float* y, uint64_t y_stride) {
-  DSV3_UNROLL
-  for (uint32_t i = 0; i < R; ++i) {
-    uint32_t j = 0;
-    DSV3_UNROLL
-    for (; j + 4 <= O; j += 4) V::sums4(&tile.sum[i][j], y + i * y_stride + j);
-    DSV3_UNROLL
-    for (; j < O; ++j) y[i * y_stride + j] = V::sum(tile.sum[i][j]);
-  }
-}
-
 // total += part * (x[i] * w[j]), or part * w[j].
 template <typename V, Scales kScales, uint32_t R, uint32_t O>
-inline void add_scaled(const Tile<V, R, O>& part, const float (&w)[O], const float (&x)[R],
-                       Tile<V, R, O>& total) {
+DSV3_INLINE void add_scaled(const Tile<V, R, O>& part, const float (&w)[O], const float (&x)[R],
+                            Tile<V, R, O>& total) {
   DSV3_UNROLL
   for (uint32_t j = 0; j < O; ++j) {
     const typename V::F factor = V::set1(w[j]);
@@ -96,10 +132,10 @@ inline void add_scaled(const Tile<V, R, O>& part, const float (&w)[O], const flo
 }
 
 // The dot products over all columns, each block of 128 multiplied by its scale or scales.
-template <typename V, typename D, Scales kScales, uint32_t R, uint32_t O>
-inline void dot_blocks(const PanelArgs& args, uint32_t r, uint32_t o,
-                       const typename D::T* const (&w)[O], const typename D::X* const (&x)[R],
-                       Tile<V, R, O>& total) {
+template <typename V, typename D, Scales kScales, uint32_t R, uint32_t O, typename A>
+DSV3_INLINE void dot_blocks(const PanelArgs& args, uint32_t r, uint32_t o,
+                            const typename D::T* const* w, const typename D::X* const (&x)[R],
+                            A& ahead, Tile<V, R, O>& total) {
   const WeightRows& weight = args.weight;
   const float* scales[O];
   DSV3_UNROLL
@@ -110,7 +146,7 @@ inline void dot_blocks(const PanelArgs& args, uint32_t r, uint32_t o,
     const uint32_t end = weight.cols - begin < kBlock ? weight.cols : begin + kBlock;
     Tile<V, R, O> part;  // NOLINT(cppcoreguidelines-pro-type-member-init): cleared next
     part.clear();
-    dot_range<V, D, R, O>(w, x, begin, end, part);
+    dot_range<V, D, R, O>(w, x, begin, end, ahead, part);
     float w_factors[O];
     float x_factors[R] = {};
     DSV3_UNROLL
@@ -125,53 +161,136 @@ inline void dot_blocks(const PanelArgs& args, uint32_t r, uint32_t o,
   }
 }
 
+// Outputs (r + i, o + j): one sum for each lane, added by the same tree whatever the tile's shape.
+template <typename V, uint32_t R, uint32_t O>
+DSV3_INLINE void store_tile(const Tile<V, R, O>& tile, const PanelArgs& args, uint32_t r,
+                            uint32_t o) {
+  DSV3_UNROLL
+  for (uint32_t i = 0; i < R; ++i) {
+    if (args.y_rows != nullptr) {
+      V::template store_sums<O>(tile.sum[i], args.y_rows[r + i] + o);
+    } else {
+      V::template store_sums<O>(tile.sum[i], args.y + (r + i) * args.y_stride + o);
+    }
+  }
+}
+
 // One tile of outputs: rows r .. r + R of x, rows o .. o + O of the weight.
 template <typename V, typename D, Scales kScales, uint32_t R, uint32_t O>
-inline void dot_tile(const PanelArgs& args, uint32_t r, uint32_t o) {
+inline void dot_tile(const PanelArgs& args, uint32_t r, uint32_t o, Ahead& on) {
   const WeightRows& weight = args.weight;
   const typename D::T* w[O];
   const typename D::X* x[R];
+  w[0] = static_cast<const typename D::T*>(weight.data) + o * weight.stride;
   DSV3_UNROLL
-  for (uint32_t j = 0; j < O; ++j) {
-    w[j] = static_cast<const typename D::T*>(weight.data) + (o + j) * weight.stride;
-  }
+  for (uint32_t j = 1; j < O; ++j) w[j] = w[j - 1] + weight.stride;
   DSV3_UNROLL
   for (uint32_t i = 0; i < R; ++i) x[i] = static_cast<const typename D::X*>(args.x[r + i]);
+  Ahead ahead = on;     // a copy stays in registers
   Tile<V, R, O> total;  // NOLINT(cppcoreguidelines-pro-type-member-init): cleared next
   total.clear();
   if constexpr (kScales == Scales::kNone) {
-    dot_range<V, D, R, O>(w, x, 0, weight.cols, total);
+    dot_range<V, D, R, O>(w, x, 0, weight.cols, ahead, total);
   } else {
-    dot_blocks<V, D, kScales, R, O>(args, r, o, w, x, total);
+    dot_blocks<V, D, kScales, R, O>(args, r, o, w, x, ahead, total);
   }
-  store_tile<V, R, O>(total, args.y + r * args.y_stride + o, args.y_stride);
+  store_tile<V, R, O>(total, args, r, o);
+  on.at = ahead.at;
 }
 
-template <typename V, typename D, Scales kScales, uint32_t R, uint32_t O>
-inline uint32_t panel_columns(const PanelArgs& args, uint32_t r, uint32_t o) {
-  for (; o + O <= args.weight.rows; o += O) dot_tile<V, D, kScales, R, O>(args, r, o);
-  return o;
+// kGroupOuts outputs of R rows of x, weight row after weight row: memory sees one ascending stream,
+// which it delivers fastest.
+template <typename V, typename D, Scales kScales, uint32_t R>
+inline void dot_rows(const PanelArgs& args, uint32_t o) {
+  const WeightRows& weight = args.weight;
+  const typename D::T* w = static_cast<const typename D::T*>(weight.data) + o * weight.stride;
+  const typename D::X* x[R];
+  DSV3_UNROLL
+  for (uint32_t i = 0; i < R; ++i) x[i] = static_cast<const typename D::X*>(args.x[i]);
+  const uint64_t row_bytes = weight.stride * sizeof(typename D::T);
+  const char* const end = static_cast<const char*>(weight.data) + weight.rows * row_bytes;
+  Tile<V, R, kGroupOuts> total;  // NOLINT(cppcoreguidelines-pro-type-member-init): filled next
+  DSV3_UNROLL
+  for (uint32_t j = 0; j < kGroupOuts; ++j, w += weight.stride) {
+    AheadInRow<D> ahead{reinterpret_cast<const char*>(w) + kAheadInRowBytes};
+    if (ahead.at >= end && args.next != nullptr) {
+      ahead.at = static_cast<const char*>(args.next) + (ahead.at - end);
+    }
+    Tile<V, R, 1> row;  // NOLINT(cppcoreguidelines-pro-type-member-init): cleared next
+    row.clear();
+    if constexpr (kScales == Scales::kNone) {
+      dot_range<V, D, R, 1>(&w, x, 0, weight.cols, ahead, row);
+    } else {
+      dot_blocks<V, D, kScales, R, 1>(args, 0, o + j, &w, x, ahead, row);
+    }
+    DSV3_UNROLL
+    for (uint32_t i = 0; i < R; ++i) total.sum[i][j] = row.sum[i][0];
+  }
+  store_tile<V, R, kGroupOuts>(total, args, 0, o);
 }
 
-// Weight rows outside, rows of x inside: a weight row comes from memory once and stays in the
-// nearest cache for all rows of x.
+// kGroupOuts outputs of all rows of x: the group's weight rows stay in the nearest cache.
+template <typename V, typename D, Scales kScales>
+inline void dot_group(const PanelArgs& args, uint32_t o, Ahead ahead) {
+  if (!args.is_near) {
+    if (args.x_rows == 1) return dot_rows<V, D, kScales, 1>(args, o);
+    if (args.x_rows == 2) return dot_rows<V, D, kScales, 2>(args, o);
+  }
+  constexpr uint32_t kOuts = V::kTileOuts;
+  constexpr uint32_t kRows = V::kTileRows;
+  DSV3_UNROLL
+  for (uint32_t j = 0; j < kGroupOuts; j += kOuts) {
+    uint32_t r = 0;
+    for (; r + kRows <= args.x_rows; r += kRows) {
+      dot_tile<V, D, kScales, kRows, kOuts>(args, r, o + j, ahead);
+      if (r >= kAheadRows) ahead.lines = 0;
+    }
+    if constexpr (kRows == 3) {
+      if (r + 2 == args.x_rows) {
+        dot_tile<V, D, kScales, 2, kOuts>(args, r, o + j, ahead);
+        r += 2;
+      }
+    }
+    for (; r < args.x_rows; ++r) dot_tile<V, D, kScales, 1, kOuts>(args, r, o + j, ahead);
+  }
+}
+
+// What to prefetch during group `o`: the group after the next kAheadBytes, of these rows or of what
+// comes after them, spread evenly over the tiles of this group.
+template <typename V, typename D>
+inline Ahead ahead_of(const PanelArgs& args, uint32_t o) {
+  const WeightRows& weight = args.weight;
+  const uint64_t row_bytes = weight.stride * sizeof(typename D::T);
+  const uint64_t group_bytes = kGroupOuts * row_bytes;
+  const uint32_t skipped = group_bytes < kAheadBytes ? 2 : 1;
+  const uint32_t next = o + skipped * kGroupOuts;
+  Ahead ahead;
+  if (next < weight.rows && !args.is_near) {
+    ahead.at = static_cast<const char*>(weight.data) + next * row_bytes;
+  } else if (args.next != nullptr) {
+    const uint32_t past = args.is_near || next < weight.rows ? 0 : next - weight.rows;
+    ahead.at = static_cast<const char*>(args.next) + past * row_bytes;
+  } else {
+    return ahead;
+  }
+  const uint32_t tile_rows = args.x_rows < kAheadRows ? args.x_rows : kAheadRows;
+  const uint32_t tiles =
+      kGroupOuts / V::kTileOuts * ((tile_rows + V::kTileRows - 1) / V::kTileRows);
+  const uint32_t step_bytes = kGroupOuts * D::kStep * sizeof(typename D::T);
+  ahead.lines = (step_bytes / kLineBytes + tiles - 1) / tiles;
+  return ahead;
+}
+
+// Groups of weight rows outside, rows of x inside: a weight row comes from memory once.
 template <typename V, typename D, Scales kScales>
 void panel_vector(const PanelArgs& args) {
-  if (args.x_rows == 1) {
-    uint32_t o = panel_columns<V, D, kScales, 1, V::kGemvOuts>(args, 0, 0);
-    o = panel_columns<V, D, kScales, 1, 4>(args, 0, o);
-    panel_columns<V, D, kScales, 1, 1>(args, 0, o);
-    return;
-  }
-  constexpr uint32_t kRows = V::kTileRows;
   uint32_t o = 0;
-  for (; o + 4 <= args.weight.rows; o += 4) {
-    uint32_t r = 0;
-    for (; r + kRows <= args.x_rows; r += kRows) dot_tile<V, D, kScales, kRows, 4>(args, r, o);
-    for (; r < args.x_rows; ++r) dot_tile<V, D, kScales, 1, 4>(args, r, o);
+  for (; o + kGroupOuts <= args.weight.rows; o += kGroupOuts) {
+    dot_group<V, D, kScales>(args, o, ahead_of<V, D>(args, o));
   }
+  Ahead none;
   for (; o < args.weight.rows; ++o) {
-    for (uint32_t r = 0; r < args.x_rows; ++r) dot_tile<V, D, kScales, 1, 1>(args, r, o);
+    for (uint32_t r = 0; r < args.x_rows; ++r) dot_tile<V, D, kScales, 1, 1>(args, r, o, none);
   }
 }
 
@@ -342,6 +461,19 @@ struct ToE4m3 {
   }
 };
 
+// silu_mul on BF16 rows.
+template <typename V>
+void silu_mul_bf16_vector(const uint16_t* gate, const uint16_t* up, uint32_t count, uint16_t* out) {
+  const SiluMul<V> op;
+  uint32_t i = 0;
+  for (; i + V::kLanes <= count; i += V::kLanes) {
+    V::store_bf16(out + i, op(V::load_bf16(gate + i), V::load_bf16(up + i)));
+  }
+  if (i == count) return;
+  const uint32_t n = count - i;
+  V::store_bf16_n(out + i, op(V::load_bf16_n(gate + i, n), V::load_bf16_n(up + i, n)), n);
+}
+
 template <typename V>
 void to_e4m3_vector(const float* x, uint32_t count, float scale, float* out) {
   map2<V>(x, x, count, out, ToE4m3<V>{scale});
@@ -401,6 +533,7 @@ constexpr void fill_common(CpuKernels& table) {
   table.add = add_vector<V>;
   table.mul_scaled = mul_scaled_vector<V>;
   table.silu_mul = silu_mul_vector<V>;
+  table.silu_mul_bf16 = silu_mul_bf16_vector<V>;
 }
 
 }  // namespace

@@ -1,5 +1,5 @@
-// The routed experts: (token, slot) pairs are grouped by expert, so that each expert's weights are
-// read once per pass however many tokens chose it.
+// The experts: (token, slot) pairs are grouped by expert, so that each expert's weights are read
+// once per pass however many tokens chose it. The shared expert is one more, with every row.
 #include <algorithm>
 
 #include "cpu/cpu_checks.h"
@@ -9,41 +9,95 @@
 namespace dsv3 {
 namespace {
 
-struct OutRange {
-  uint32_t first, count;
+// gate and up outputs of one expert for some rows.
+struct GateUp {
+  const Panel& panel;
+  const ExpertWeights& weights;
+  const PanelRows& source;  // rows of x as they are
+  const PanelOutput& out;
+
+  // Where the two weights differ in dtype, the rows are prepared for each anew.
+  void prepare(const Weight& weight, PanelRows& rows) const {
+    rows = source;
+    panel.prepare(rows, out.rows.dtype, weight.cols, row_format(weight.dtype));
+  }
+  bool alike() const { return weights.gate.dtype == weights.up.dtype; }
+  void compute_f32(const OutRange& range) const;
+  void compute_bf16(const OutRange& range) const;
 };
 
-// out = act(silu(act(x gate^T)) * act(x up^T)) for a range of outputs of one expert. `source` holds
-// rows of x as they are; where the two weights differ in dtype, they are prepared for each anew.
-void gate_up(const Panel& panel, const ExpertWeights& weights, OutRange range,
-             const PanelRows& source, const PanelOutput& out) {
-  const DType act = out.rows.dtype;
-  const bool alike = weights.gate.dtype == weights.up.dtype;
-  PanelRows rows;
-  const auto prepare_for = [&](const Weight& weight) {
-    rows = source;
-    panel.prepare(rows, act, weight.cols, row_format(weight.dtype));
-  };
-  if (alike) prepare_for(weights.gate);
+// out = silu(x gate^T) * (x up^T)
+void GateUp::compute_f32(const OutRange& range) const {
   float gate[kRowBlock * kOutBlock];
   float up[kRowBlock * kOutBlock];
+  PanelRows rows;
+  prepare(weights.gate, rows);
   const uint32_t end = range.first + range.count;
   for (uint32_t o = range.first; o < end; o += kOutBlock) {
     const uint32_t count = std::min(kOutBlock, end - o);
-    if (!alike) prepare_for(weights.gate);
+    if (!alike()) prepare(weights.gate, rows);
     panel.multiply(weights.gate, o, count, rows, gate, kOutBlock);
-    if (!alike) prepare_for(weights.up);
+    if (!alike()) prepare(weights.up, rows);
     panel.multiply(weights.up, o, count, rows, up, kOutBlock);
     for (uint32_t i = 0; i < rows.count; ++i) {
-      float* g = gate + size_t{i} * kOutBlock;
-      float* u = up + size_t{i} * kOutBlock;
-      panel.round(g, act, count);
-      panel.round(u, act, count);
-      panel.kernels.silu_mul(g, u, count, g);
-      panel.store(g, act, count, out.at(i, o));
+      const size_t at = size_t{i} * kOutBlock;
+      panel.kernels.silu_mul(gate + at, up + at, count, static_cast<float*>(out.at(i, o)));
     }
   }
 }
+
+// The same with every factor rounded: out = act(silu(act(x gate^T)) * act(x up^T)).
+void GateUp::compute_bf16(const OutRange& range) const {
+  uint16_t gate[kPanelRows * kOutBlock];
+  uint16_t up[kPanelRows * kOutBlock];
+  uint16_t* gate_rows[kPanelRows];
+  uint16_t* up_rows[kPanelRows];
+  for (uint32_t i = 0; i < source.count; ++i) {
+    gate_rows[i] = gate + size_t{i} * kOutBlock;
+    up_rows[i] = up + size_t{i} * kOutBlock;
+  }
+  PanelRows rows;
+  prepare(weights.gate, rows);
+  const uint32_t end = range.first + range.count;
+  for (uint32_t o = range.first; o < end; o += kOutBlock) {
+    const uint32_t count = std::min(kOutBlock, end - o);
+    const bool is_last = o + count == end;
+    if (!alike()) prepare(weights.gate, rows);
+    panel.multiply_bf16(weights.gate, {o, count, weight_row_at(weights.up, o)}, rows, gate_rows);
+    if (!alike()) prepare(weights.up, rows);
+    const void* next = is_last ? range.next : weight_row_at(weights.gate, o + count);
+    panel.multiply_bf16(weights.up, {o, count, next}, rows, up_rows);
+    for (uint32_t i = 0; i < rows.count; ++i) {
+      panel.kernels.silu_mul_bf16(gate_rows[i], up_rows[i], count,
+                                  static_cast<uint16_t*>(out.at(i, o)));
+    }
+  }
+}
+
+}  // namespace
+
+// What one of the two expert operations loops over.
+struct ExpertLoop {
+  const ExpertWeights* experts = nullptr;
+  const ExpertWeights* shared = nullptr;          // null: none
+  Weight ExpertWeights::*first_weight = nullptr;  // read first: sizes the units
+  uint32_t rows_each = 0;                         // of a routed expert, on average
+  uint32_t shared_rows = 0;
+};
+
+namespace {
+
+// Outputs `range` of one expert for rows pairs[begin .. end), or rows begin .. end of all.
+struct ExpertUnit {
+  const ExpertWeights& weights;
+  const uint32_t* pairs = nullptr;
+  uint32_t begin = 0;
+  uint32_t end = 0;
+  OutRange range;
+
+  bool is_shared() const { return pairs == nullptr; }
+  uint32_t row(uint32_t i) const { return pairs != nullptr ? pairs[i] : i; }
+};
 
 }  // namespace
 
@@ -64,15 +118,45 @@ void CpuOps::group_by_expert(const int32_t* ids, uint32_t count, uint32_t expert
   for (uint32_t i = count; i-- > 0;) scratch_.expert_rows[--begin[ids[i]]] = i;
 }
 
-// Runs body(expert, first output, output count, worker) over all active experts.
 template <typename Body>
-void CpuOps::run_experts(uint32_t outs, uint64_t cost_per_out, const Body& body) {
-  const uint64_t total = uint64_t{outs} * active_experts_;
-  const uint32_t share = std::min(outs_per_task(total, cost_per_out), (outs + 7) / 8 * 8);
-  const uint32_t parts = (outs + share - 1) / share;
-  run(uint64_t{active_experts_} * parts, [&](uint32_t task, uint32_t worker) {
-    const uint32_t first = task % parts * share;
-    body(scratch_.expert_active[task / parts], first, std::min(share, outs - first), worker);
+void CpuOps::run_experts(const ExpertLoop& loop, const Body& body) {
+  const auto weight_of = [&](const ExpertWeights& weights) -> const Weight& {
+    return weights.*loop.first_weight;
+  };
+  const Weight& routed = weight_of(loop.experts[scratch_.expert_active[0]]);
+  const bool has_shared = loop.shared != nullptr;
+  const uint32_t shared_outs = has_shared ? weight_of(*loop.shared).rows : 0;
+  const uint64_t total = uint64_t{routed.rows} * active_experts_ + shared_outs;
+  const uint32_t outs = outs_per_unit(total, routed, loop.rows_each);
+  const uint32_t parts = (routed.rows + outs - 1) / outs;
+  const uint32_t shared_unit =
+      has_shared ? outs_per_unit(total, weight_of(*loop.shared), loop.shared_rows) : 1;
+  const uint32_t shared_parts = (shared_outs + shared_unit - 1) / shared_unit;
+  // Where the weights continue after the last output of an expert; `i` is the next active one.
+  const auto next_expert = [&](uint32_t i) -> const void* {
+    return i < active_experts_ ? weight_of(loop.experts[scratch_.expert_active[i]]).data : nullptr;
+  };
+  const auto range_of = [](const Weight& weight, uint32_t first, uint32_t share,
+                           const void* after) -> OutRange {
+    const uint32_t count = std::min(share, weight.rows - first);
+    return {first, count,
+            first + count < weight.rows ? weight_row_at(weight, first + count) : after};
+  };
+  run_units(shared_parts + active_experts_ * parts, [&](uint32_t unit, uint32_t worker) {
+    if (unit < shared_parts) {
+      const OutRange range =
+          range_of(weight_of(*loop.shared), unit * shared_unit, shared_unit, next_expert(0));
+      body(ExpertUnit{*loop.shared, nullptr, 0, loop.shared_rows, range}, worker);
+      return;
+    }
+    const uint32_t i = (unit - shared_parts) / parts;
+    const uint32_t expert = scratch_.expert_active[i];
+    const ExpertWeights& weights = loop.experts[expert];
+    const OutRange range = range_of(weight_of(weights), (unit - shared_parts) % parts * outs, outs,
+                                    next_expert(i + 1));
+    body(ExpertUnit{weights, scratch_.expert_rows, scratch_.expert_begin[expert],
+                    scratch_.expert_begin[expert + 1], range},
+         worker);
   });
 }
 
@@ -85,23 +169,37 @@ void CpuOps::do_expert_gate_up(const ExpertGateUpArgs& args) {
   check_limit("expert_gate_up", "experts_max", args.expert_count, scratch_.limits.experts_max);
   check_ids("expert_gate_up", "ids", args.ids, args.hidden.rows, args.expert_count);
   group_by_expert(args.ids, args.hidden.rows, args.expert_count);
-  const auto body = [&](uint32_t expert, uint32_t first, uint32_t count, uint32_t worker) {
+  const bool is_f32 = args.x.dtype == DType::kF32;
+  const auto body = [&](const ExpertUnit& unit, uint32_t worker) {
     const Panel panel = this->panel(worker);
-    const ExpertWeights& weights = args.experts[expert];
-    const uint32_t* pairs = scratch_.expert_rows;
-    const uint32_t pairs_end = scratch_.expert_begin[expert + 1];
-    for (uint32_t p = scratch_.expert_begin[expert]; p < pairs_end; p += kRowBlock) {
+    const Rows& hidden = unit.is_shared() ? args.shared_hidden : args.hidden;
+    const auto at_once = [&](const Weight& weight) {
+      return panel.rows_at_once(args.x.dtype, args.x.cols, row_format(weight.dtype));
+    };
+    const uint32_t block =
+        is_f32 ? kRowBlock : std::min(at_once(unit.weights.gate), at_once(unit.weights.up));
+    for (uint32_t p = unit.begin; p < unit.end; p += block) {
       PanelRows rows;
-      rows.count = std::min(kRowBlock, pairs_end - p);
+      rows.count = std::min(block, unit.end - p);
       for (uint32_t i = 0; i < rows.count; ++i) {
-        rows.rows[i] = row_at(args.x, pairs[p + i] / slots);
+        const uint32_t row = unit.row(p + i);
+        rows.rows[i] = row_at(args.x, unit.is_shared() ? row : row / slots);
       }
-      gate_up(panel, weights, {first, count}, rows,
-              {.rows = args.hidden, .first = p, .ids = pairs});
+      const PanelOutput out{.rows = hidden, .first = p, .ids = unit.pairs};
+      const GateUp gate_up{panel, unit.weights, rows, out};
+      if (is_f32) {
+        gate_up.compute_f32(unit.range);
+      } else {
+        gate_up.compute_bf16(unit.range);
+      }
     }
   };
-  const uint64_t rows_each = args.hidden.rows / active_experts_ + 1;
-  run_experts(args.hidden.cols, 2 * uint64_t{args.x.cols} * rows_each, body);
+  run_experts({.experts = args.experts,
+               .shared = args.shared,
+               .first_weight = &ExpertWeights::gate,
+               .rows_each = args.hidden.rows / active_experts_ + 1,
+               .shared_rows = args.x.rows},
+              body);
 }
 
 void CpuOps::do_expert_down(const ExpertDownArgs& args) {
@@ -110,22 +208,31 @@ void CpuOps::do_expert_down(const ExpertDownArgs& args) {
   check_limit("expert_down", "expert_rows_max", args.hidden.rows, scratch_.limits.expert_rows_max);
   check_limit("expert_down", "experts_max", args.expert_count, scratch_.limits.experts_max);
   check_ids("expert_down", "ids", args.ids, args.hidden.rows, args.expert_count);
+  if (args.shared != nullptr) {
+    check_limit("expert_down", "linear_in_max", args.shared_hidden.cols, scratch_.width);
+  }
   group_by_expert(args.ids, args.hidden.rows, args.expert_count);
-  const auto body = [&](uint32_t expert, uint32_t first, uint32_t count, uint32_t worker) {
+  const auto body = [&](const ExpertUnit& unit, uint32_t worker) {
     const Panel panel = this->panel(worker);
-    const Weight& weight = args.experts[expert].down;
-    const uint32_t* pairs = scratch_.expert_rows;
-    const uint32_t pairs_end = scratch_.expert_begin[expert + 1];
-    for (uint32_t p = scratch_.expert_begin[expert]; p < pairs_end; p += kRowBlock) {
+    const Weight& weight = unit.weights.down;
+    const ConstRows& hidden = unit.is_shared() ? args.shared_hidden : args.hidden;
+    const Rows& y = unit.is_shared() ? args.shared_y : args.y;
+    const RowFormat format = row_format(weight.dtype);
+    const uint32_t block = panel.rows_at_once(hidden.dtype, weight.cols, format);
+    for (uint32_t p = unit.begin; p < unit.end; p += block) {
       PanelRows rows;
-      rows.count = std::min(kRowBlock, pairs_end - p);
-      for (uint32_t i = 0; i < rows.count; ++i) rows.rows[i] = row_at(args.hidden, pairs[p + i]);
-      panel.prepare(rows, args.hidden.dtype, weight.cols, row_format(weight.dtype));
-      panel.multiply_into(weight, first, count, rows, {.rows = args.y, .first = p, .ids = pairs});
+      rows.count = std::min(block, unit.end - p);
+      for (uint32_t i = 0; i < rows.count; ++i) rows.rows[i] = row_at(hidden, unit.row(p + i));
+      panel.prepare(rows, hidden.dtype, weight.cols, format);
+      panel.multiply_into(weight, unit.range, rows, {.rows = y, .first = p, .ids = unit.pairs});
     }
   };
-  const uint64_t rows_each = args.hidden.rows / active_experts_ + 1;
-  run_experts(args.y.cols, uint64_t{args.hidden.cols} * rows_each, body);
+  run_experts({.experts = args.experts,
+               .shared = args.shared,
+               .first_weight = &ExpertWeights::down,
+               .rows_each = args.hidden.rows / active_experts_ + 1,
+               .shared_rows = args.shared_hidden.rows},
+              body);
 }
 
 void CpuOps::do_expert_combine(const ExpertCombineArgs& args) {

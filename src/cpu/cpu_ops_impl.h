@@ -1,11 +1,13 @@
 // The class behind make_cpu_ops: one kernel table, one pool, one scratch. Which file holds which
 // op: cpu_norm (tokens, embed, norms, swiglu, copy), cpu_linear, cpu_attention,
-// cpu_attention_absorbed, cpu_moe, cpu_route, cpu_sample.
+// cpu_attention_absorbed, cpu_attend_prompt, cpu_attend_cached, cpu_moe, cpu_route, cpu_sample.
 #pragma once
 
+#include <span>
 #include <string>
 
 #include "base/thread_pool.h"
+#include "cpu/cpu_attend_kernels.h"
 #include "cpu/cpu_kernels.h"
 #include "cpu/cpu_panel.h"
 #include "cpu/cpu_scratch.h"
@@ -23,16 +25,23 @@ struct AttendTask {
   uint32_t head_count = 0;  // 1 when unabsorbed; at most kHeadGroupMax
 };
 
+struct ExpertLoop;
+
 class CpuOps final : public Ops {
  public:
   CpuOps(ThreadPool& pool, Allocator& allocator, const CpuKernels& kernels, ActivationQuant quant)
-      : pool_(pool), allocator_(allocator), kernels_(kernels), quant_(quant) {}
+      : pool_(pool),
+        allocator_(allocator),
+        kernels_(kernels),
+        attend_(kernels.level == CpuLevel::kAvx512Bf16 ? attend_kernels_avx512() : nullptr),
+        quant_(quant) {}
 
   std::string description() const override;
   uint64_t scratch_bytes(const OpsLimits& limits) const override;
   void reserve(const OpsLimits& limits) override;
   ActivationQuant activation_quant() const override { return quant_; }
   bool wants_codes() const override { return false; }
+  bool takes_shared_expert() const override { return true; }
 
  private:
   void do_take_tokens(const TakeTokensArgs& args) override;
@@ -40,6 +49,7 @@ class CpuOps final : public Ops {
   void do_add_norm(const AddNormArgs& args) override;
   void do_rms_norm(const RmsNormArgs& args) override;
   void do_linear(const LinearArgs& args) override;
+  void do_linears(std::span<const LinearArgs> all) override;
   void do_mla_append(const MlaAppendArgs& args) override;
   void do_mla_attend(const MlaAttendArgs& args) override;
   void do_route(const RouteArgs& args) override;
@@ -65,24 +75,54 @@ class CpuOps final : public Ops {
   template <typename Body>
   void run_rows(uint32_t rows, uint64_t row_cost, const Body& body);
 
-  // Outputs per task so that all workers are busy and no task is too small to be worth handing out.
-  uint32_t outs_per_task(uint64_t outs_total, uint64_t cost_per_out) const;
+  // Runs body(unit, worker), each worker over consecutive units as far as possible.
+  template <typename Body>
+  void run_units(uint32_t units, const Body& body);
+
+  // Outputs per unit so that all workers are busy to the end and no unit is too small to be worth
+  // handing out. `outs_total` of the whole loop, `rows` of x for each; a multiple of 8.
+  uint32_t outs_per_unit(uint64_t outs_total, const Weight& weight, uint32_t rows) const;
   // y = x W^T; `exact`: x in F32 even where the kernels would take BF16.
-  void multiply(const ConstRows& x, const Weight& weight, const Rows& y, bool exact);
+  void multiply(std::span<const LinearArgs> all, bool exact);
+  void multiply(const ConstRows& x, const Weight& weight, const Rows& y, bool exact) {
+    const LinearArgs args{.x = x, .weight = weight, .y = y};
+    multiply({&args, 1}, exact);
+  }
+  void multiply_range(const ConstRows& x, const Weight& weight, const Rows& y, bool exact,
+                      const OutRange& range, const Panel& panel) const;
 
   void attend_unabsorbed(const AttendTask& task, const Panel& panel) const;
   void attend_absorbed(const AttendTask& task, const Panel& panel) const;
+  // The same over BF16 operands, where the level has kernels for it (cpu_attend_*).
+  void attend_bf16(const MlaAttendArgs& args);
+  void attend_prompt(const MlaAttendArgs& args);
+  void attend_cached(const MlaAttendArgs& args, uint32_t first, uint32_t count);
   void group_by_expert(const int32_t* ids, uint32_t count, uint32_t expert_count);
+  // Runs body(unit, worker) over the outputs of all active experts and, first, of the shared one.
   template <typename Body>
-  void run_experts(uint32_t outs, uint64_t cost_per_out, const Body& body);
+  void run_experts(const ExpertLoop& loop, const Body& body);
 
   ThreadPool& pool_;
   Allocator& allocator_;
   const CpuKernels& kernels_;
+  const AttendKernels* const attend_;  // null: attention multiplies in FP32
   const ActivationQuant quant_;
   CpuScratch scratch_;
   uint32_t active_experts_ = 0;  // of the last group_by_expert
 };
+
+template <typename Body>
+void CpuOps::run_units(uint32_t units, const Body& body) {
+  const uint32_t workers = pool_.workers();
+  if (units == 1 || workers == 1) {
+    for (uint32_t unit = 0; unit < units; ++unit) body(unit, 0u);
+    return;
+  }
+  Units all(scratch_.units, workers, units);
+  pool_.run(workers, [&](uint32_t task, uint32_t worker) {
+    all.work(task, [&](uint32_t unit) { body(unit, worker); });
+  });
+}
 
 template <typename Body>
 void CpuOps::run_rows(uint32_t rows, uint64_t row_cost, const Body& body) {

@@ -24,9 +24,9 @@ inline void* row_at(const Rows& view, uint64_t row, uint64_t col = 0) {
 // The scale of 128 activations whose largest magnitude is `max_abs` (spec §4.4).
 float activation_scale(float max_abs);
 
-// Up to kRowBlock rows of x, ready for the kernels of one weight format.
+// Up to kPanelRows rows of x, ready for the kernels of one weight format.
 struct PanelRows {
-  const void* rows[kRowBlock] = {};
+  const void* rows[kPanelRows] = {};
   uint32_t count = 0;
   bool is_f32 = false;
   const float* scales = nullptr;  // [count, ceil(cols/128)] when rows are codes (profile 1x128)
@@ -44,11 +44,25 @@ struct PanelOutput {
   }
 };
 
+// Some outputs of a weight, and which memory is read after them (null: unknown).
+struct OutRange {
+  uint32_t first = 0;
+  uint32_t count = 0;
+  const void* next = nullptr;
+};
+
+// Address of row `row` of a weight.
+const void* weight_row_at(const Weight& weight, uint64_t row);
+
 // The loops of one worker: kernels of the level, the worker's own memory, the context's profile.
 struct Panel {
   const CpuKernels& kernels;
   const WorkerScratch& scratch;
   ActivationQuant quant = ActivationQuant::kNone;
+
+  // How many rows of `dtype` one call takes: as many as stay in the second cache, or as the scratch
+  // memory holds where they must be converted.
+  uint32_t rows_at_once(DType dtype, uint32_t cols, RowFormat weight, bool exact = false) const;
 
   // `rows` holds pointers to `cols` elements of `dtype`. Makes of them what the kernels read for
   // `weight` (in x_f32, so that the last call's rows are gone): themselves, F32, or, for F8 weights
@@ -59,9 +73,12 @@ struct Panel {
   // y[r * y_stride + o] = rows[r] . weight row (first + o), o < outs.
   void multiply(const Weight& weight, uint32_t first, uint32_t outs, const PanelRows& rows,
                 float* y, uint64_t y_stride) const;
-  // The same, rounded once to the dtype of `out`, at columns first .. first + outs.
-  void multiply_into(const Weight& weight, uint32_t first, uint32_t outs, const PanelRows& rows,
+  // The same, rounded once to the dtype of `out`, at columns first .. first + count.
+  void multiply_into(const Weight& weight, const OutRange& range, const PanelRows& rows,
                      const PanelOutput& out) const;
+  // The same as BF16 into rows of its own, from column 0.
+  void multiply_bf16(const Weight& weight, const OutRange& range, const PanelRows& rows,
+                     uint16_t* const* y) const;
   // The same as multiply for rows that are no weight: keys.
   void multiply(const WeightRows& weight, const PanelRows& rows, float* y, uint64_t y_stride) const;
 
@@ -74,7 +91,14 @@ struct Panel {
   void weight_row(const Weight& weight, uint32_t row, float* dst) const;
 
  private:
+  bool reads_in_place(DType dtype, RowFormat weight, bool exact) const;
   void quantise(PanelRows& rows, DType dtype, uint32_t cols) const;
+  bool keeps_group(const Weight& weight, uint32_t row_count) const;
+  WeightRows keep_group(WeightRows part) const;
+  // Fills in what depends on the rows and calls the kernel.
+  void call(PanelArgs& args, const PanelRows& rows) const;
+  void multiply(const Weight& weight, const OutRange& range, const PanelRows& rows,
+                PanelArgs args) const;
 };
 
 }  // namespace dsv3

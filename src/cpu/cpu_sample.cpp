@@ -1,6 +1,9 @@
+// Card. Bytes: 4 V, the logits, once from memory; all further passes find them in a cache. Floor:
+// two passes over V, one for the maximum and one for the exponentials of the log-probability.
 #include "cpu/cpu_sample.h"
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <limits>
 
@@ -14,8 +17,11 @@ namespace {
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
 constexpr float kLargest = std::numeric_limits<float>::max();
 constexpr uint32_t kSeen = 0x80000000u;  // in counts_: the repetition penalty has been applied
-
-float finite_or_banned(float logit) { return std::isfinite(logit) ? logit : -kInfinity; }
+constexpr uint32_t kSumBlock = 256;      // exponentials added in FP32; their sums are added in FP64
+constexpr uint32_t kBestBlock = 1024;
+// A search for candidates looks so far below the best logit, then doubles that some times.
+constexpr double kReachFirst = 4.0;
+constexpr double kReachLast = 64.0;
 
 // Larger logit first, then lower id. Total, so that every selection has one answer.
 struct Better {
@@ -32,13 +38,23 @@ bool is_later(const SampleCut& a, const SampleCut& b) {
 
 }  // namespace
 
+bool RowSampler::penalises() const {
+  return row_.history_count != 0 &&
+         (row_.repetition_penalty != 1.0f || row_.presence_penalty != 0.0f ||
+          row_.frequency_penalty != 0.0f);
+}
+
+bool RowSampler::keeps_logits() const {
+  return !penalises() && row_.bias_count == 0 && row_.allowed == nullptr;
+}
+
 void RowSampler::load() {
-  for (uint32_t i = 0; i < vocab_; ++i) logits_[i] = finite_or_banned(raw_[i]);
+  kernels_.keep_finite(raw_, end_, logits_);
+  std::fill(logits_ + end_, logits_ + vocab_, -kInfinity);
 }
 
 void RowSampler::penalise() {
-  const bool generated_counts = row_.presence_penalty != 0.0f || row_.frequency_penalty != 0.0f;
-  if (row_.repetition_penalty == 1.0f && !generated_counts) return;
+  if (!penalises()) return;
   for (uint32_t i = 0; i < row_.history_count; ++i) {
     const auto token = static_cast<uint32_t>(row_.history[i]);
     float& logit = logits_[token];
@@ -62,24 +78,48 @@ void RowSampler::mask() {
   for (uint32_t i = 0; i < row_.bias_count; ++i) {
     logits_[row_.biases[i].token] += row_.biases[i].bias;
   }
-  for (uint32_t i = 0; row_.allowed != nullptr && i < vocab_; ++i) {
-    if ((row_.allowed[i / 32] >> (i % 32) & 1u) == 0) logits_[i] = -kInfinity;
+  for (uint32_t i = 0; i < row_.bias_count; ++i) {
+    settle(static_cast<uint32_t>(row_.biases[i].token));
   }
-  const uint32_t end = row_.vocab_limit == 0 ? vocab_ : row_.vocab_limit;
-  std::fill(logits_ + end, logits_ + vocab_, -kInfinity);
-  // A penalty or a bias may have overflowed: a forced token stays comparable, a broken one is out.
-  for (uint32_t i = 0; i < end; ++i) {
-    if (std::isnan(logits_[i])) logits_[i] = -kInfinity;
-    logits_[i] = std::min(logits_[i], kLargest);
+  for (uint32_t i = 0; penalises() && i < row_.history_count; ++i) {
+    settle(static_cast<uint32_t>(row_.history[i]));
+  }
+  for (uint32_t first = 0; row_.allowed != nullptr && first < end_; first += 32) {
+    const uint32_t allowed = row_.allowed[first / 32];
+    if (allowed == 0xffffffffu) continue;
+    const uint32_t count = std::min(end_ - first, 32u);
+    for (uint32_t i = 0; i < count; ++i) {
+      if ((allowed >> i & 1u) == 0) logits_[first + i] = -kInfinity;
+    }
   }
 }
 
-int32_t RowSampler::best() const {
-  uint32_t best = 0;
-  for (uint32_t i = 1; i < vocab_; ++i) {
-    if (logits_[i] > logits_[best]) best = i;
+// A penalty or a bias may have overflowed: a forced token stays comparable, a broken one is out, as
+// is one beyond the limit.
+void RowSampler::settle(uint32_t token) {
+  float& logit = logits_[token];
+  if (std::isnan(logit) || token >= end_) logit = -kInfinity;
+  logit = std::min(logit, kLargest);
+}
+
+// The largest of the finite logits, at its lowest id; -inf where none is finite.
+SampleCut RowSampler::best_of(const float* logits, uint32_t count) const {
+  SampleCut best{.logit = -kInfinity};
+  uint32_t block = 0;
+  for (uint32_t begin = 0; begin < count; begin += kBestBlock) {
+    const float here = kernels_.max_finite(logits + begin, std::min(count - begin, kBestBlock));
+    if (here <= best.logit) continue;
+    best.logit = here;
+    block = begin;
   }
-  return logits_[best] == -kInfinity ? -1 : static_cast<int32_t>(best);
+  if (best.logit == -kInfinity) return best;
+  best.token = block;
+  while (logits[best.token] != best.logit) ++best.token;
+  return best;
+}
+
+float RowSampler::inverse_temperature() const {
+  return std::min(1.0f / row_.temperature, kLargest);  // of a denormal one: infinite
 }
 
 // exp((logit - top) / temperature): the probability up to a factor. 1 for the best token.
@@ -88,28 +128,73 @@ double RowSampler::weight(float logit, float top) const {
   return distance == 0.0 ? 1.0 : std::exp(distance / static_cast<double>(row_.temperature));
 }
 
-uint32_t RowSampler::gather(float at_least) const {
-  uint32_t count = 0;
-  for (uint32_t i = 0; i < vocab_; ++i) {
-    if (logits_[i] >= at_least && logits_[i] != -kInfinity) order_[count++] = i;
+double RowSampler::exp_total(const float* logits, uint32_t count, float top, float factor) const {
+  double total = 0.0;
+  for (uint32_t begin = 0; begin < count; begin += kSumBlock) {
+    const uint32_t here = std::min(count - begin, kSumBlock);
+    total += static_cast<double>(kernels_.exp_finite(logits + begin, here, top, factor, nullptr));
   }
-  return count;
+  return total;
+}
+
+// The tokens whose logits are at most `reach` below the largest, in order_; all for an infinite
+// reach.
+uint32_t RowSampler::gather(double reach, float top) const {
+  const double limit = std::max(static_cast<double>(top) - reach, -static_cast<double>(kLargest));
+  const auto at_least = std::max(std::nextafter(static_cast<float>(limit), -kInfinity), -kLargest);
+  return kernels_.find_at_least(logits_, vocab_, at_least, order_);
+}
+
+double RowSampler::mass_of(uint32_t candidates, float top) const {
+  double mass = 0.0;
+  for (uint32_t i = 0; i < candidates; ++i) mass += weight(logits_[order_[i]], top);
+  return mass;
+}
+
+// The top_k best tokens, or all where there are no more.
+uint32_t RowSampler::top_candidates(float top) const {
+  uint32_t count = 0;
+  double reach = kReachFirst;
+  for (; reach <= kReachLast && count < row_.top_k; reach *= 2.0) count = gather(reach, top);
+  if (count < row_.top_k) count = gather(static_cast<double>(kInfinity), top);
+  if (count <= row_.top_k) return count;
+  std::nth_element(order_, order_ + row_.top_k - 1, order_ + count, Better{logits_});
+  return row_.top_k;
+}
+
+// A first part of the ranking that holds the nucleus; `total` is the weight of all tokens.
+uint32_t RowSampler::nucleus_candidates(float top, double& total) const {
+  constexpr double kMargin = 1.0 + 1e-5;  // for what rounding may do to either sum
+  total = exp_total(logits_, vocab_, top, inverse_temperature());
+  const double wanted = static_cast<double>(row_.top_p) * total * kMargin;
+  const auto temperature = static_cast<double>(row_.temperature);
+  for (double reach = kReachFirst; reach <= kReachLast; reach *= 2.0) {
+    const uint32_t count = gather(reach * temperature, top);
+    if (mass_of(count, top) >= wanted) return count;
+  }
+  return gather(static_cast<double>(kInfinity), top);
 }
 
 // Every filter keeps a first part of the ranking, so what they keep together is told by its last
-// token.
+// token. Only a first part of the ranking is looked at.
 SampleCut RowSampler::cut(SampleCut best) const {
   const bool nucleus = row_.top_p < 1.0f;
   if (row_.top_k == 0 && !nucleus && row_.min_p <= 0.0f) return {.logit = -kInfinity};
-  uint32_t count = gather(-kLargest);
-  if (row_.top_k != 0 && row_.top_k < count) {
-    std::nth_element(order_, order_ + row_.top_k - 1, order_ + count, Better{logits_});
-    count = row_.top_k;
+  uint32_t count = 0;
+  double total = 0.0;
+  if (row_.top_k != 0) {
+    count = top_candidates(best.logit);
+    total = nucleus ? mass_of(count, best.logit) : 0.0;
+  } else if (nucleus) {
+    count = nucleus_candidates(best.logit, total);
+  } else {
+    const double reach = -std::log(static_cast<double>(row_.min_p)) * 1.0001 + 1e-6;
+    count = gather(std::max(reach, 0.0) * static_cast<double>(row_.temperature), best.logit);
   }
   // The nucleus is taken last: it reorders the candidates.
   const SampleCut by_weight = weight_cut(count, best);
   if (!nucleus) return by_weight;
-  const SampleCut by_mass = nucleus_cut(count, best.logit);
+  const SampleCut by_mass = nucleus_cut(count, best.logit, total);
   return is_later(by_mass, by_weight) ? by_weight : by_mass;
 }
 
@@ -128,9 +213,9 @@ SampleCut RowSampler::weight_cut(uint32_t candidates, SampleCut best) const {
   return cut;
 }
 
-// The last of the shortest ranked prefix of the candidates whose mass reaches top_p of theirs. A
-// histogram over the logits finds the bin where it ends; only that bin is sorted.
-SampleCut RowSampler::nucleus_cut(uint32_t candidates, float top) const {
+// The last of the shortest ranked prefix of the candidates whose mass reaches top_p of `total`.
+// A histogram over the logits finds the bin where it ends; only that bin is sorted.
+SampleCut RowSampler::nucleus_cut(uint32_t candidates, float top, double total) const {
   constexpr uint32_t kBins = 1024;
   constexpr double kWeightless = 40.0;  // e^-40: all beyond share the last bin
   double lowest = static_cast<double>(top);
@@ -145,11 +230,8 @@ SampleCut RowSampler::nucleus_cut(uint32_t candidates, float top) const {
     return static_cast<uint32_t>(std::min(distance * bins_per_logit, kBins - 1.0));
   };
   double bins[kBins] = {};
-  double total = 0.0;
   for (uint32_t i = 0; i < candidates; ++i) {
-    const double own = weight(logits_[order_[i]], top);
-    bins[bin_of(order_[i])] += own;
-    total += own;
+    bins[bin_of(order_[i])] += weight(logits_[order_[i]], top);
   }
   const double wanted = static_cast<double>(row_.top_p) * total;
   double mass = 0.0;
@@ -170,52 +252,95 @@ SampleCut RowSampler::nucleus_cut(uint32_t candidates, float top) const {
   return cut;
 }
 
-// Inverse of the cumulative distribution over the kept tokens in ascending id order.
-int32_t RowSampler::draw(const SampleCut& cut, float top) const {
-  double total = 0.0;
+// order_ = the tokens that `cut` keeps, in ascending order, and the head of logits_ their logits.
+uint32_t RowSampler::keep(const SampleCut& cut) {
+  const uint32_t found = kernels_.find_at_least(logits_, vocab_, cut.logit, order_);
   uint32_t kept = 0;
-  for (uint32_t i = 0; i < vocab_; ++i) {
-    if (logits_[i] < cut.logit || logits_[i] == -kInfinity) continue;
-    if (logits_[i] == cut.logit && i > cut.token) continue;
-    order_[kept++] = i;
-    total += weight(logits_[i], top);
+  for (uint32_t i = 0; i < found; ++i) {
+    const uint32_t token = order_[i];
+    const float logit = logits_[token];
+    if (logit == cut.logit && token > cut.token) continue;
+    order_[kept] = token;
+    logits_[kept++] = logit;
+  }
+  return kept;
+}
+
+// Inverse of the cumulative distribution over the kept tokens in ascending id order.
+int32_t RowSampler::draw(const SampleCut& cut, float top) {
+  if (cut.logit == -kInfinity) return static_cast<int32_t>(draw_index(end_, top));
+  const uint32_t index = draw_index(keep(cut), top);
+  return static_cast<int32_t>(order_[index]);
+}
+
+// Which of the first `kept` entries of logits_ is drawn. Their weights take their place, the sums
+// of blocks of them stand in counts_ meanwhile.
+uint32_t RowSampler::draw_index(uint32_t kept, float top) {
+  const uint32_t blocks = (kept + kSumBlock - 1) / kSumBlock;
+  const float factor = inverse_temperature();
+  double total = 0.0;
+  for (uint32_t block = 0; block < blocks; ++block) {
+    float* const here = logits_ + block * kSumBlock;
+    const uint32_t count = std::min(kept - block * kSumBlock, kSumBlock);
+    const float sum = kernels_.exp_finite(here, count, top, factor, here);
+    counts_[block] = std::bit_cast<uint32_t>(sum);
+    total += static_cast<double>(sum);
   }
   const double goal = random_unit(row_.seed, row_.position) * total;
-  double mass = 0.0;
-  int32_t last = -1;
-  for (uint32_t i = 0; i < kept; ++i) {
-    const double own = weight(logits_[order_[i]], top);
-    if (own <= 0.0) continue;
-    last = static_cast<int32_t>(order_[i]);
-    mass += own;
+  double mass = 0.0;    // of the blocks before `drawn`
+  double behind = 0.0;  // and with it
+  uint32_t drawn = 0;
+  for (uint32_t block = 0; block < blocks; ++block) {
+    const auto sum = static_cast<double>(std::bit_cast<float>(counts_[block]));
+    counts_[block] = 0;
+    if (sum <= 0.0 || (behind > 0.0 && goal < behind)) continue;
+    drawn = block;
+    mass = behind;
+    behind += sum;
+  }
+  uint32_t last = drawn * kSumBlock;
+  const uint32_t end = std::min(last + kSumBlock, kept);
+  for (uint32_t i = last; i < end; ++i) {
+    if (logits_[i] <= 0.0f) continue;
+    last = i;
+    mass += static_cast<double>(logits_[i]);
     if (goal < mass) break;
   }
   return last;
 }
 
-// Log-probabilities under the raw logits: before penalties, bias, masks and temperature.
-void RowSampler::report(SampleResult& result) const {
-  float top = -kInfinity;
-  for (uint32_t i = 0; i < vocab_; ++i) top = std::max(top, finite_or_banned(raw_[i]));
+// Log-probabilities under the raw logits: before penalties, bias, masks and temperature. `top`: the
+// largest of them.
+void RowSampler::report(float top, SampleResult& result) const {
   if (top == -kInfinity) return;
-  double sum = 0.0;
-  for (uint32_t i = 0; i < vocab_; ++i) {
-    const float logit = finite_or_banned(raw_[i]);
-    if (logit != -kInfinity) sum += std::exp(static_cast<double>(logit) - static_cast<double>(top));
-  }
-  const double log_sum = static_cast<double>(top) + std::log(sum);
+  const double log_sum = static_cast<double>(top) + std::log(exp_total(raw_, vocab_, top, 1.0f));
   const auto log_probability = [&](int32_t token) {
-    return static_cast<float>(static_cast<double>(finite_or_banned(raw_[token])) - log_sum);
+    const float logit = std::isfinite(raw_[token]) ? raw_[token] : -kInfinity;
+    return static_cast<float>(static_cast<double>(logit) - log_sum);
   };
   if (result.token >= 0) result.logprob = log_probability(result.token);
-  // A short sorted list: most tokens fail its last entry.
-  const uint32_t end = row_.vocab_limit == 0 ? vocab_ : row_.vocab_limit;
+  if (row_.top_logprobs == 0) return;
+  report_top(result);
+  for (uint32_t i = 0; i < result.top_count; ++i) {
+    result.top_logprobs[i] = log_probability(result.top_tokens[i]);
+  }
+}
+
+// A short sorted list: most tokens fail its last entry, and most blocks in one comparison.
+void RowSampler::report_top(SampleResult& result) const {
   const uint32_t wanted = row_.top_logprobs;
+  int32_t* const tokens = result.top_tokens;
   const Better better{raw_};
-  for (uint32_t i = 0; wanted != 0 && i < end; ++i) {
-    if (!std::isfinite(raw_[i])) continue;
+  for (uint32_t i = 0; i < end_; ++i) {
     const bool full = result.top_count == wanted;
-    int32_t* tokens = result.top_tokens;
+    if (full && i % kSumBlock == 0) {
+      const uint32_t here = std::min(end_ - i, kSumBlock);
+      if (kernels_.max_finite(raw_ + i, here) <= raw_[tokens[wanted - 1]]) {
+        i += here - 1;
+        continue;
+      }
+    }
+    if (!std::isfinite(raw_[i])) continue;
     if (full && !better(i, static_cast<uint32_t>(tokens[wanted - 1]))) continue;
     uint32_t slot = full ? wanted - 1 : result.top_count++;
     for (; slot > 0 && better(i, static_cast<uint32_t>(tokens[slot - 1])); --slot) {
@@ -223,23 +348,24 @@ void RowSampler::report(SampleResult& result) const {
     }
     tokens[slot] = static_cast<int32_t>(i);
   }
-  for (uint32_t i = 0; i < result.top_count; ++i) {
-    result.top_logprobs[i] = log_probability(result.top_tokens[i]);
-  }
 }
 
 SampleResult RowSampler::sample() {
   SampleResult result;
-  load();
-  penalise();
-  mask();
-  result.token = best();
-  if (result.token >= 0 && row_.temperature > 0.0f) {
-    const float top = logits_[result.token];
-    const SampleCut best{.logit = top, .token = static_cast<uint32_t>(result.token)};
-    result.token = draw(cut(best), top);
+  const bool kept = keeps_logits();
+  const bool greedy = !(row_.temperature > 0.0f);
+  if (!kept || !greedy) load();
+  if (!kept) {
+    penalise();
+    mask();
   }
-  report(result);
+  const SampleCut best = best_of(kept ? raw_ : logits_, end_);
+  float top = kept ? best.logit : kernels_.max_finite(raw_, end_);  // of all raw logits
+  if (end_ < vocab_) top = std::max(top, kernels_.max_finite(raw_ + end_, vocab_ - end_));
+  if (best.logit != -kInfinity) {
+    result.token = greedy ? static_cast<int32_t>(best.token) : draw(cut(best), best.logit);
+  }
+  report(top, result);
   return result;
 }
 
@@ -251,7 +377,7 @@ void CpuOps::do_sample(const SampleArgs& args) {
   run(args.logits.rows, [&](uint32_t r, uint32_t worker) {
     const auto* logits = static_cast<const float*>(row_at(args.logits, r));
     const SampleRow& row = args.rows[r];
-    args.results[r] = RowSampler(logits, vocab, row, scratch_.workers[worker]).sample();
+    args.results[r] = RowSampler(logits, vocab, row, kernels_, scratch_.workers[worker]).sample();
     if (row.drawn != nullptr) *row.drawn = std::max(args.results[r].token, 0);
   });
 }

@@ -162,7 +162,9 @@ void ModelLoader::take_memory() {
 
 LoadProgress ModelLoader::progress() const {
   if (weights_ == nullptr) return {};
-  return {.bytes_done = weights_->bytes_done(), .bytes_total = weights_->bytes_total()};
+  return {.bytes_done = weights_->bytes_done(),
+          .bytes_total = weights_->bytes_total(),
+          .bytes_mapped = weights_->bytes().mapped};
 }
 
 std::unique_ptr<LoadedModel> ModelLoader::take() {

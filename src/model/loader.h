@@ -53,6 +53,7 @@ struct MemoryPlan {
 struct LoadProgress {
   uint64_t bytes_done = 0;
   uint64_t bytes_total = 0;
+  uint64_t bytes_mapped = 0;  // of the total; done as soon as they are bound
 };
 
 // Everything that came out of the files. Members in order of dependence; not movable.
@@ -96,6 +97,8 @@ class ModelLoader {
   // the loader is spent: make a new one to try again.
   bool step(uint64_t budget_us);
   LoadProgress progress() const;
+  // Of a complete model.
+  MappedRanges mapped_ranges() const { return weights_->mapped_ranges(); }
   std::unique_ptr<LoadedModel> take();
 
  private:

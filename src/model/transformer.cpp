@@ -69,6 +69,7 @@ Transformer::Transformer(const TransformerParts& parts, const PassLimits& limits
       staging_(parts.device, limits, {.tokens = buffers_.history, .stride = limits.positions_max}),
       results_(parts.device, limits.slots),
       recordings_(parts.device, limits) {
+  if (parts.device.reads_host_memory()) block_.make_resident();
   pass_.buffers = &buffers_;
   mla_.reserve(parts.config.layers);
   for (const LayerWeights& layer : parts.weights.layers) {

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <functional>
 #include <utility>
 
 #include "base/checked.h"
@@ -148,6 +149,30 @@ bool WeightLoader::step() {
   piece_ = {};
   if (tied_head_) weights_.head = weights_.embed;
   return true;
+}
+
+MappedRanges WeightLoader::mapped_ranges() const {
+  MappedRanges all;
+  const auto add = [&](const TensorEntry& entry) {
+    const TensorView view = checkpoint_.map_tensor(entry);
+    if (view.bytes != 0) all.emplace_back(view.data, view.bytes);
+  };
+  for (const Item& item : items_) {
+    if (!item.in_place) continue;
+    add(*item.tensor);
+    if (item.scales != nullptr && !item.copy_scales) add(*item.scales);
+  }
+  std::sort(all.begin(), all.end(),
+            [](const auto& a, const auto& b) { return std::less<>()(a.data(), b.data()); });
+  MappedRanges out;
+  for (const auto& range : all) {
+    if (!out.empty() && out.back().data() + out.back().size() == range.data()) {
+      out.back() = {out.back().data(), out.back().size() + range.size()};
+    } else {
+      out.push_back(range);
+    }
+  }
+  return out;
 }
 
 void WeightLoader::bind_in_place(const Item& item) {

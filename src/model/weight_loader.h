@@ -3,7 +3,9 @@
 // anywhere.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -19,6 +21,9 @@ struct WeightLoadOptions {
   bool map = true;
   bool scan_values = false;  // read every F8 weight and refuse NaN bytes (spec §6.3.8)
 };
+
+// Weights that are used where the source has mapped them: no byte twice, ascending by address.
+using MappedRanges = std::vector<std::span<const std::byte>>;
 
 struct WeightBytes {
   uint64_t mapped = 0;  // used in place
@@ -41,6 +46,9 @@ class WeightLoader {
   Block reserve();
   // Loads at least one piece (at most 8 MiB of copying); true when every weight is in place.
   bool step();
+
+  // When every weight is in place: those that are mapped, neighbours as one.
+  MappedRanges mapped_ranges() const;
 
   uint64_t bytes_done() const { return bytes_done_; }
   uint64_t bytes_total() const { return bytes_.mapped + bytes_.copied; }

@@ -168,6 +168,28 @@ TEST_P(CpuKernelsTest, TailsOfEveryLengthStayInTheirArray) {
   }
 }
 
+TEST_P(CpuKernelsTest, SiluOfBf16IsTheRoundedSiluOfFloats) {
+  for (uint32_t count = 0; count <= 70; ++count) {
+    std::vector<uint16_t> gate(count);
+    std::vector<uint16_t> up(count);
+    for (uint32_t i = 0; i < count; ++i) {
+      gate[i] = bf16_from_float(static_cast<float>(random_unit(5, i)) * 20.0f - 10.0f);
+      up[i] = bf16_from_float(static_cast<float>(random_unit(6, i)) - 0.5f);
+    }
+    std::vector<float> gate_f32(count);
+    std::vector<float> up_f32(count);
+    kernels().to_f32[0](gate.data(), count, gate_f32.data());
+    kernels().to_f32[0](up.data(), count, up_f32.data());
+    kernels().silu_mul(gate_f32.data(), up_f32.data(), count, gate_f32.data());
+    std::vector<uint16_t> out(count + 1, 0x1234);
+    kernels().silu_mul_bf16(gate.data(), up.data(), count, out.data());
+    for (uint32_t i = 0; i < count; ++i) {
+      EXPECT_EQ(out[i], bf16_from_float(gate_f32[i])) << i << " of " << count;
+    }
+    EXPECT_EQ(out[count], 0x1234);
+  }
+}
+
 TEST_P(CpuKernelsTest, ExponentialOverItsRange) {
   std::vector<float> x;
   for (float value = -110.0f; value < 89.0f; value += 0.0371f) x.push_back(value);
@@ -242,6 +264,17 @@ TEST_P(CpuKernelsTest, APanelElementIgnoresItsNeighbours) {
         args.y = whole.data();
         args.y_stride = kOuts;
         panel(args);
+        // The same as BF16, and with a hint that leads nowhere.
+        std::vector<uint16_t> rounded(kRows * kOuts);
+        std::vector<uint16_t*> y_rows;
+        for (uint32_t r = 0; r < kRows; ++r) y_rows.push_back(&rounded[r * kOuts]);
+        PanelArgs as_bf16 = args;
+        as_bf16.y_rows = y_rows.data();
+        as_bf16.next = weight.data();
+        panel(as_bf16);
+        for (size_t i = 0; i < rounded.size(); ++i) {
+          EXPECT_TRUE(same(bf16_to_float(rounded[i]), bf16_round(whole[i]))) << "format " << format;
+        }
         for (uint32_t r = 0; r < kRows; ++r) {
           std::vector<float> alone(kOuts);
           args.x = &rows[r];

@@ -160,9 +160,10 @@ inline std::vector<int32_t> shuffled_pages(Random& random, uint32_t page_count) 
 // How far one row of one head may be from the oracle. Errors of the scores (delta) change every
 // probability by at most a factor e^(2 delta); keys and values of the unabsorbed form are rounded
 // to act once; every sum adds the error of its length. The cache of `args` holds what is
-// multiplied: quantised latents where they are. The tensor cores of a GPU take BF16 alone: where it
-// uses them, absorbed queries and probabilities are rounded to it (spec §4.1, §2.5), the latter
-// over a total of the rounded ones.
+// multiplied: quantised latents where they are. The tensor cores of a GPU take BF16 alone, as do
+// the BF16 products of a CPU: where these are used, absorbed queries and probabilities are rounded
+// to it (spec §4.1, §2.5), the latter over a total of the rounded ones. The CPU then adds each sum
+// in one chain, a rounding for every product.
 class AttendBound {
  public:
   AttendBound(const reference::AttendArgs& args, DType act, DType kv_b, AttentionForm form,
@@ -170,9 +171,11 @@ class AttendBound {
       : args_(args),
         param_(param),
         key_round_(form == AttentionForm::kUnabsorbed ? round_of(act) : 0.0),
-        operand_round_(param.is_cuda && act == DType::kBF16 && has_tensor_kernel(args, form)
-                           ? kRoundBF16
-                           : 0.0),
+        in_lanes_(!param.is_cuda && param.level == CpuLevel::kAvx512Bf16 && act == DType::kBF16),
+        operand_round_(
+            in_lanes_ || (param.is_cuda && act == DType::kBF16 && has_tensor_kernel(args, form))
+                ? kRoundBF16
+                : 0.0),
         absorbed_(form == AttentionForm::kAbsorbed),
         on_cores_(form == AttentionForm::kUnabsorbed && on_tensor_cores(param, kv_b)),
         act_(act) {
@@ -198,8 +201,14 @@ class AttendBound {
     if (form == AttentionForm::kAbsorbed) return args.latent == 512 && args.rope == 64;
     return args.nope % 8 == 0 && args.rope % 8 == 0 && args.v % 8 == 0 && args.latent % 8 == 0;
   }
-  double chain(size_t terms) const { return chain_error(static_cast<uint32_t>(terms), param_); }
-  double sum_of_latents() const { return sum_error(static_cast<uint32_t>(args_.latent), param_); }
+  double chain(size_t terms) const {
+    const double lanes = static_cast<double>(terms + 1) * kRoundF32;
+    return in_lanes_ ? lanes : chain_error(static_cast<uint32_t>(terms), param_);
+  }
+  double sum_of_latents() const {
+    const double sum = sum_error(static_cast<uint32_t>(args_.latent), param_);
+    return in_lanes_ ? std::max(chain(args_.latent), sum) : sum;
+  }
   size_t head_width() const { return args_.nope + args_.v; }
   size_t keys() const { return args_.cache.size() / (args_.latent + args_.rope); }
   double value(const Values& of, size_t h, size_t j, size_t i) const {
@@ -291,6 +300,7 @@ class AttendBound {
   const reference::AttendArgs& args_;
   const OpsParam param_;
   double key_round_;
+  bool in_lanes_;
   double operand_round_;
   bool absorbed_;
   bool on_cores_;

@@ -139,9 +139,18 @@ TEST_P(AttentionConformance, BothFormsMatchTheOracle) {
 TEST_P(AttentionConformance, MoreRowsThanOneQueryBlock) {
   Random random(12);
   const MlaShape shape{.heads = 1, .nope_dim = 8, .rope_dim = 4, .value_dim = 8, .latent_rank = 16};
-  AttendCase(random, {shape, 30, 300}, {DType::kF32, DType::kF32, DType::kF32},
-             AttentionForm::kUnabsorbed)
-      .check(ops_, GetParam(), "300 rows");
+  for (const DType act : {DType::kF32, DType::kBF16}) {
+    AttendCase(random, {shape, 30, 560}, {act, act, act}, AttentionForm::kUnabsorbed)
+        .check(ops_, GetParam(), str("560 rows, act ", dtype_name(act)));
+  }
+}
+
+TEST_P(AttentionConformance, MoreHeadsThanLanesAndKeysInParts) {
+  Random random(17);
+  const MlaShape shape{.heads = 19, .nope_dim = 4, .rope_dim = 2, .value_dim = 3, .latent_rank = 9};
+  AttendCase(random, {shape, 900, 2}, {DType::kBF16, DType::kBF16, DType::kBF16},
+             AttentionForm::kAbsorbed)
+      .check(ops_, GetParam(), "19 heads, 902 keys");
 }
 
 struct AppendCase {
@@ -305,6 +314,35 @@ TEST_P(AttentionConformance, ANanQueryPoisonsItsRowOnly) {
       for (uint32_t c = 0; c < 69; ++c) {
         EXPECT_EQ(std::isnan(out.get(r, c)), r == 2 && c / 23 == 1) << r << ", " << c;
       }
+    }
+  }
+}
+
+TEST_P(AttentionConformance, ANanLatentPoisonsOnlyTheRowsThatSeeIt) {
+  Random random(16);
+  for (const AttentionForm form : {AttentionForm::kUnabsorbed, AttentionForm::kAbsorbed}) {
+    const Matrix q = Matrix::random(random, DType::kBF16, 40, kOdd.heads * 39);
+    Matrix latents = Matrix::random(random, DType::kBF16, 70, 87);
+    latents.set(45, 3, std::numeric_limits<double>::quiet_NaN());
+    const Matrix kv_b = Matrix::random(random, DType::kBF16, 3 * 56, 81);
+    const std::vector<int32_t> table = {1, 0};
+    TestCache cache(DType::kBF16, kOdd, 2);
+    for (uint32_t j = 0; j < 70; ++j) cache.store(table, j, latents, j);
+    Matrix out(DType::kBF16, 40, 69);
+    const TestBatch batch({{.row_begin = 0,
+                            .row_count = 40,
+                            .position_begin = 30,
+                            .form = form,
+                            .pages = table.data()}});
+    ops_.mla_attend({.shape = kOdd,
+                     .batch = batch.view(),
+                     .q = q.rows(),
+                     .kv_b = kv_b.weight(),
+                     .pages = cache.pages(),
+                     .scale = 0.1f,
+                     .out = out.rows()});
+    for (uint32_t r = 0; r < 40; ++r) {
+      EXPECT_EQ(std::isnan(out.get(r, 68)), 30 + r >= 45) << "row " << r;
     }
   }
 }

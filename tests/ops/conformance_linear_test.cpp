@@ -2,6 +2,7 @@
 // whole blocks and edges, against the oracle within the rounding errors the formats allow.
 #include <cmath>
 #include <limits>
+#include <vector>
 
 #include "ops/quant_fixture.h"
 
@@ -167,6 +168,38 @@ TEST_P(LinearConformance, NanStaysInItsRowWhenQuantised) {
       }
     }
   }
+}
+
+// Different widths, dtypes and row counts of one call: the bits of one call for each.
+TEST_P(LinearConformance, SeveralTogetherAreAsOneAfterTheOther) {
+  Random random(7);
+  for (const DType act : {DType::kBF16, DType::kF32}) {
+    for (const uint32_t rows : {1u, 3u, 9u, 130u}) {
+      const Matrix x = Matrix::random(random, act, rows, 300);
+      const Matrix other = Matrix::random(random, act, rows, 129);
+      const Matrix weights[] = {Matrix::random(random, DType::kBF16, 257, 300, 0.1),
+                                Matrix::random(random, DType::kF8E4M3, 5, 129, 0.1),
+                                Matrix::random(random, DType::kF32, 64, 300, 0.1),
+                                Matrix::random(random, DType::kF8E4M3, 200, 300, 0.1)};
+      std::vector<Matrix> together;
+      std::vector<Matrix> alone;
+      std::vector<LinearArgs> all;
+      for (const Matrix& weight : weights) {
+        together.emplace_back(act, rows, weight.row_count());
+        alone.emplace_back(act, rows, weight.row_count());
+      }
+      for (size_t i = 0; i < together.size(); ++i) {
+        const Matrix& in = weights[i].cols() == 300 ? x : other;
+        all.push_back({.x = in.rows(), .weight = weights[i].weight(), .y = together[i].rows()});
+        ops_.linear({.x = in.rows(), .weight = weights[i].weight(), .y = alone[i].rows()});
+      }
+      ops_.linears(all);
+      for (size_t i = 0; i < together.size(); ++i) {
+        EXPECT_TRUE(together[i].same_bits(alone[i])) << rows << " rows, linear " << i;
+      }
+    }
+  }
+  ops_.linears({});
 }
 
 TEST_P(LinearConformance, ZeroRowsDoNothing) {

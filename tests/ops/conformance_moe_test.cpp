@@ -296,6 +296,71 @@ TEST_P(MoeConformance, ExpertsOfMixedFormatsMatchTheOracle) {
   }
 }
 
+// The shared expert beside the routed ones gives the bits of a routed expert with its weights,
+// which the tests above hold against the oracle; the routed ones give the bits they give without
+// it.
+TEST_P(MoeConformance, TheSharedExpertIsOneMoreWithEveryRow) {
+  if (!ops_.takes_shared_expert()) GTEST_SKIP() << "takes the routed experts alone";
+  Random random(26);
+  const DType formats[][3] = {{DType::kBF16, DType::kBF16, DType::kBF16},
+                              {DType::kF8E4M3, DType::kF8E4M3, DType::kF8E4M3},
+                              {DType::kF32, DType::kF8E4M3, DType::kBF16}};
+  for (const auto& [gate, up, down] : formats) {
+    for (const DType act : {DType::kBF16, DType::kF32}) {
+      for (const uint32_t tokens : {1u, 7u, 140u}) {
+        const Experts routed(random, {gate, up, down}, {tokens, 2, 3, 200, 72});
+        const Experts shared(random, {gate, up, down}, {tokens, 1, 1, 200, 152});
+        const Matrix x = Matrix::random(random, act, tokens, 200);
+        std::vector<int32_t> ids;
+        for (uint32_t i = 0; i < 2 * tokens; ++i) {
+          ids.push_back(static_cast<int32_t>(random.below(3)));
+        }
+        const std::vector<int32_t> all_one(tokens, 0);
+        struct Outputs {
+          Matrix hidden, y;
+        };
+        const auto outputs = [&](uint32_t rows, uint32_t width) {
+          return Outputs{Matrix(act, rows, width), Matrix(act, rows, 200)};
+        };
+        const auto run = [&](const Experts& of, const std::vector<int32_t>& chosen, Outputs& out,
+                             const ExpertWeights* beside, Outputs* out_beside) {
+          const auto slots = static_cast<uint32_t>(chosen.size()) / tokens;
+          const auto count = static_cast<uint32_t>(of.weights.size());
+          ops_.expert_gate_up({.x = x.rows(),
+                               .ids = chosen.data(),
+                               .experts_per_token = slots,
+                               .experts = of.weights.data(),
+                               .expert_count = count,
+                               .hidden = out.hidden.rows(),
+                               .shared = beside,
+                               .shared_hidden = beside ? out_beside->hidden.rows() : Rows()});
+          ops_.expert_down(
+              {.hidden = out.hidden.rows(),
+               .ids = chosen.data(),
+               .experts_per_token = slots,
+               .experts = of.weights.data(),
+               .expert_count = count,
+               .y = out.y.rows(),
+               .shared = beside,
+               .shared_hidden = beside ? ConstRows(out_beside->hidden.rows()) : ConstRows(),
+               .shared_y = beside ? out_beside->y.rows() : Rows()});
+        };
+        Outputs routed_alone = outputs(2 * tokens, 72);
+        Outputs routed_beside = outputs(2 * tokens, 72);
+        Outputs shared_alone = outputs(tokens, 152);
+        Outputs shared_beside = outputs(tokens, 152);
+        run(routed, ids, routed_alone, nullptr, nullptr);
+        run(shared, all_one, shared_alone, nullptr, nullptr);
+        run(routed, ids, routed_beside, shared.weights.data(), &shared_beside);
+        EXPECT_TRUE(routed_beside.hidden.same_bits(routed_alone.hidden)) << tokens;
+        EXPECT_TRUE(routed_beside.y.same_bits(routed_alone.y)) << tokens;
+        EXPECT_TRUE(shared_beside.hidden.same_bits(shared_alone.hidden)) << tokens;
+        EXPECT_TRUE(shared_beside.y.same_bits(shared_alone.y)) << tokens;
+      }
+    }
+  }
+}
+
 TEST_P(MoeConformance, CombineWeighsRoundsOnceAndAddsTheSharedExpertUnscaled) {
   Random random(23);
   for (const DType act : {DType::kBF16, DType::kF32}) {

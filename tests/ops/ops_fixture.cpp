@@ -249,7 +249,7 @@ OpsLimits test_limits() {
   limits.vocab = 130000;
   limits.expert_width_max = 2048;
   limits.act = DType::kF32;  // the wider one: tests use both
-  limits.mla = {.heads = 8, .nope_dim = 128, .rope_dim = 64, .value_dim = 128, .latent_rank = 512};
+  limits.mla = {.heads = 20, .nope_dim = 128, .rope_dim = 64, .value_dim = 128, .latent_rank = 512};
   return limits;
 }
 

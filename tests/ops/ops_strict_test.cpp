@@ -113,6 +113,70 @@ TEST_P(StrictOps, ExpertsDoNotSeeTheirCompany) {
   }
 }
 
+// As many rows as several panels and units have, against one row at a time and all thread counts.
+TEST_P(StrictOps, LinearsTogetherAndSharedExpertsDoNotSeeTheirCompany) {
+  Random random(49);
+  constexpr uint32_t kRows = 140;
+  for (const DType format : {DType::kBF16, DType::kF8E4M3}) {
+    const Matrix x = Matrix::random(random, DType::kBF16, kRows, 136);
+    const Matrix gate = Matrix::random(random, format, 90, 136);
+    const Matrix up = Matrix::random(random, format, 90, 136);
+    const Matrix down = Matrix::random(random, format, 136, 90);
+    const ExpertWeights expert{gate.weight(), up.weight(), down.weight()};
+    const std::vector<int32_t> ids(kRows, 0);
+    struct Results {
+      explicit Results(uint32_t rows)
+          : a(DType::kBF16, rows, 90),
+            b(DType::kBF16, rows, 90),
+            hidden(DType::kBF16, rows, 90),
+            routed(DType::kBF16, rows, 136),
+            y(DType::kBF16, rows, 136) {}
+      Matrix a, b, hidden, routed, y;
+    };
+    const auto run = [&](Ops& ops, uint32_t first, uint32_t rows, Results& out) {
+      const LinearArgs both[] = {
+          {.x = x.rows(first, rows), .weight = gate.weight(), .y = out.a.rows()},
+          {.x = x.rows(first, rows), .weight = up.weight(), .y = out.b.rows()}};
+      ops.linears(both);
+      if (!ops.takes_shared_expert()) return;
+      Matrix routed(DType::kBF16, rows, 90);
+      ops.expert_gate_up({.x = x.rows(first, rows),
+                          .ids = ids.data(),
+                          .experts_per_token = 1,
+                          .experts = &expert,
+                          .expert_count = 1,
+                          .hidden = routed.rows(),
+                          .shared = &expert,
+                          .shared_hidden = out.hidden.rows()});
+      ops.expert_down({.hidden = routed.rows(),
+                       .ids = ids.data(),
+                       .experts_per_token = 1,
+                       .experts = &expert,
+                       .expert_count = 1,
+                       .y = out.routed.rows(),
+                       .shared = &expert,
+                       .shared_hidden = out.hidden.rows(),
+                       .shared_y = out.y.rows()});
+    };
+    Results whole(kRows);
+    run(one(), 0, kRows, whole);
+    for (Ops* ops : all_) {
+      for (const auto& [first, rows] :
+           {std::pair{0u, kRows}, std::pair{139u, 1u}, std::pair{70u, 2u}, std::pair{4u, 100u}}) {
+        Results part(rows);
+        run(*ops, first, rows, part);
+        for (uint32_t r = 0; r < rows; ++r) {
+          EXPECT_TRUE(part.a.same_row(r, whole.a, first + r)) << dtype_name(format) << r;
+          EXPECT_TRUE(part.b.same_row(r, whole.b, first + r)) << dtype_name(format) << r;
+          EXPECT_TRUE(part.hidden.same_row(r, whole.hidden, first + r)) << dtype_name(format) << r;
+          EXPECT_TRUE(part.routed.same_row(r, whole.y, first + r)) << dtype_name(format) << r;
+          EXPECT_TRUE(part.y.same_row(r, whole.y, first + r)) << dtype_name(format) << r;
+        }
+      }
+    }
+  }
+}
+
 TEST_P(StrictOps, RowsOfNormsAndRoutersDoNotSeeEachOther) {
   Random random(43);
   const Matrix x = Matrix::random(random, DType::kBF16, 300, 90);

@@ -5,6 +5,7 @@
 #include <numeric>
 #include <utility>
 
+#include "base/dtype.h"
 #include "base/error.h"
 #include "reference/reference_ops.h"
 #include "reference/reference_quant.h"
@@ -23,6 +24,36 @@ void softmax_in_place(Values& scores) {
   double sum = 0.0;
   for (double& score : scores) sum += score = std::exp(score - top);
   for (double& score : scores) score /= sum;
+}
+
+// The same with probabilities rounded to BF16 before they are scaled to one, each against the
+// largest score up to its page's end.
+void softmax_rounded_in_place(Values& scores) {
+  constexpr size_t kPage = 64;
+  double top = -std::numeric_limits<double>::infinity();
+  double sum = 0.0;
+  for (size_t begin = 0; begin < scores.size(); begin += kPage) {
+    const size_t end = std::min(scores.size(), begin + kPage);
+    const double last = top;
+    for (size_t key = begin; key < end; ++key) top = std::max(top, scores[key]);
+    const double factor = std::exp(last - top);
+    sum *= factor;
+    for (size_t key = 0; key < begin; ++key) scores[key] *= factor;
+    for (size_t key = begin; key < end; ++key) {
+      scores[key] =
+          static_cast<double>(bf16_round(static_cast<float>(std::exp(scores[key] - top))));
+      sum += scores[key];
+    }
+  }
+  for (double& score : scores) score /= sum;
+}
+
+void to_probabilities(Values& scores, const Precision& precision) {
+  if (precision.bf16_operands) {
+    softmax_rounded_in_place(scores);
+  } else {
+    softmax_in_place(scores);
+  }
 }
 
 void check(const AttendArgs& args) {
@@ -87,7 +118,7 @@ Values attend_naive(const AttendArgs& args) {
         scores[key] = args.scale * (dot(query.first(args.nope), nope_key) +
                                     dot(query.subspan(args.nope), rope_key_of(args, key)));
       }
-      softmax_in_place(scores);
+      to_probabilities(scores, args.precision);
       for (size_t key = 0; key < scores.size(); ++key) {
         for (size_t i = 0; i < args.v; ++i) {
           out[(row * args.heads + head) * args.v + i] +=
@@ -111,12 +142,16 @@ Values attend_absorbed(const AttendArgs& args) {
         const View weight = kv_b_row(args, head, i);
         for (size_t l = 0; l < args.latent; ++l) latent_query[l] += query[i] * weight[l];
       }
+      if (args.precision.bf16_operands) {
+        for (double& value : latent_query)
+          value = static_cast<double>(bf16_round(static_cast<float>(value)));
+      }
       Values scores(args.first_position + row + 1);
       for (size_t key = 0; key < scores.size(); ++key) {
         scores[key] = args.scale * (dot(latent_query, latent_of(args, key)) +
                                     dot(query.subspan(args.nope), rope_key_of(args, key)));
       }
-      softmax_in_place(scores);
+      to_probabilities(scores, args.precision);
       Values latent_out(args.latent, 0.0);
       for (size_t key = 0; key < scores.size(); ++key) {
         const View latent = latent_of(args, key);

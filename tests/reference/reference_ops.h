@@ -15,9 +15,10 @@ using View = std::span<const double>;
 
 // Rounding points that a step shares with the library; none of them by default.
 struct Precision {
-  bool bf16 = false;        // results are stored in BF16 where spec §4.1 says so
-  bool quantise = false;    // inputs of linears are quantised 1x128 (reference_quant.h)
-  bool f8_latents = false;  // so are cached latents, with powers of two as scales
+  bool bf16 = false;           // results are stored in BF16 where spec §4.1 says so
+  bool quantise = false;       // inputs of linears are quantised 1x128 (reference_quant.h)
+  bool f8_latents = false;     // so are cached latents, with powers of two as scales
+  bool bf16_operands = false;  // attention multiplies absorbed queries and probabilities in BF16
 };
 // x as it is, or rounded to BF16.
 Values stored(Values x, const Precision& precision);
