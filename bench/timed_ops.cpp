@@ -77,25 +77,27 @@ void TimedOps::do_route(const RouteArgs& args) {
 }
 // The shared expert's weights are the caller's for the length of the call: `again` has its own
 // copy.
-template <class Args>
-void TimedOps::timed_experts(std::string name, const Args& args, void (Ops::*op)(const Args&)) {
+template <class Args, class Call>
+void TimedOps::timed_experts(std::string name, const Args& args, const Call& call) {
   const bool has_shared = args.shared != nullptr;
   if (has_shared) name += " + shared";
   const ExpertWeights shared = has_shared ? *args.shared : ExpertWeights();
   timed(
       name,
-      [this, args, op, has_shared, shared] {
+      [args, call, has_shared, shared] {
         Args own = args;
         own.shared = has_shared ? &shared : nullptr;
-        (inner_.*op)(own);
+        call(own);
       },
       [&] { return op_cost(args); });
 }
 void TimedOps::do_expert_gate_up(const ExpertGateUpArgs& args) {
-  timed_experts("expert_gate_up", args, &Ops::expert_gate_up);
+  timed_experts("expert_gate_up", args,
+                [this](const ExpertGateUpArgs& own) { inner_.expert_gate_up(own); });
 }
 void TimedOps::do_expert_down(const ExpertDownArgs& args) {
-  timed_experts("expert_down", args, &Ops::expert_down);
+  timed_experts("expert_down", args,
+                [this](const ExpertDownArgs& own) { inner_.expert_down(own); });
 }
 void TimedOps::do_expert_combine(const ExpertCombineArgs& args) {
   timed(

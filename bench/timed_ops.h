@@ -60,8 +60,8 @@ class TimedOps final : public Ops {
 
   template <class Call, class CostOf>
   void timed(const std::string& name, const Call& call, const CostOf& cost_of);
-  template <class Args>
-  void timed_experts(std::string name, const Args& args, void (Ops::*op)(const Args&));
+  template <class Args, class Call>
+  void timed_experts(std::string name, const Args& args, const Call& call);
   std::string weight_name(const Weight& weight) const;
 
   Ops& inner_;

@@ -19,6 +19,8 @@ dsv3_add_house(public_header ${PROJECT_SOURCE_DIR} ${PROJECT_VERSION})
 dsv3_add_house(exported_symbols ${PROJECT_SOURCE_DIR} $<TARGET_FILE:dsv3>)
 dsv3_add_house(forbidden_symbols ${PROJECT_SOURCE_DIR} $<TARGET_FILE:dsv3_static>)
 dsv3_add_house(install_consumer ${PROJECT_BINARY_DIR} ${CMAKE_COMMAND} ${CMAKE_GENERATOR})
+dsv3_add_house(foreign_processors $<TARGET_FILE:api_cpu_levels>)
+set_tests_properties(house_foreign_processors PROPERTIES SKIP_RETURN_CODE 77)
 
 # forbidden_symbols reads the archive, also where no room has tests yet.
 add_custom_target(dsv3_house_inputs ALL DEPENDS dsv3 dsv3_static)

@@ -100,7 +100,9 @@ enum {
 // DSV3_VERSION of the library that is running. [ANY, 0.1]
 DSV3_API int32_t dsv3_version(void);
 
-// One line about the build: version, system, compiler, devices. Static text, never NULL. [ANY, 0.1]
+// One line about the build: version, system, compiler, devices, the instruction sets that the CPU
+// has functions for ("cpu levels: scalar avx2 avx512-bf16"). Which one a context uses is told by
+// dsv3_info.device. Static text, never NULL. [ANY, 0.1]
 DSV3_API const char* dsv3_build_info(void);
 
 // "LIMIT" for DSV3_LIMIT; "UNKNOWN" for what is no status. Static text, never NULL. [ANY, 0.1]
@@ -201,6 +203,8 @@ enum { DSV3_DTYPE_AUTO = 0, DSV3_DTYPE_BF16 = 1, DSV3_DTYPE_F32 = 2, DSV3_DTYPE_
 enum { DSV3_OUT_OF_PAGES_PREEMPT = 0, DSV3_OUT_OF_PAGES_LIMIT = 1 };
 enum { DSV3_SPECULATION_AUTO = 0, DSV3_SPECULATION_OFF = -1 };
 enum { DSV3_DETERMINISM_STRICT = 0, DSV3_DETERMINISM_FAST = 1 };
+// AVX2 takes F16C and FMA too. AVX512 takes F, BW, VL, DQ, VBMI and BF16: Zen 4, Sapphire Rapids
+// and later. Cooper Lake, which lacks VBMI, runs AVX2.
 enum { DSV3_CPU_LEVEL_BEST, DSV3_CPU_LEVEL_SCALAR, DSV3_CPU_LEVEL_AVX2, DSV3_CPU_LEVEL_AVX512 };
 enum { DSV3_ACTIVATION_QUANT_NONE = 0, DSV3_ACTIVATION_QUANT_1X128 = 1 };
 
@@ -225,7 +229,7 @@ typedef struct dsv3_context_options {
   // why.
   const dsv3_device* devices;
   uint64_t device_count;
-  int32_t cpu_level;  // the best instruction set to use
+  int32_t cpu_level;  // BEST: what the processor has; others force it, UNSUPPORTED if it has not
   // What FP8 weights are multiplied with: NONE, activations as they are; 1X128, quantised to FP8 by
   // 128 columns as in training (on GPUs of compute capability 8.9 and up; faster on Hopper).
   int32_t activation_quant;

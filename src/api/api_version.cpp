@@ -1,17 +1,34 @@
 // Which library is this?
 #include <cstdio>
+#include <cstring>
 
 #include "api/api_build.h"
+#include "cpu/cpu_ops.h"
 #include "cuda/cuda_machine.h"
 #include "dsv3.h"
 
 namespace {
 
-// Which CUDA is behind the door of src/cuda is known to the linker only.
+// Which CUDA is behind the door of src/cuda, and which levels src/cpu has, is known to the linker
+// only.
 struct BuildText {
   BuildText() noexcept {
-    std::snprintf(text, sizeof(text), "%s%s", DSV3_BUILD_TEXT, dsv3::cuda_build_text());
+    using dsv3::CpuLevel;
+    append(DSV3_BUILD_TEXT);
+    append(dsv3::cuda_build_text());
+    append(", cpu levels:");
+    for (const CpuLevel level : {CpuLevel::kScalar, CpuLevel::kAvx2, CpuLevel::kAvx512Bf16}) {
+      if (!dsv3::cpu_level_is_built(level)) continue;
+      append(" ");
+      append(dsv3::cpu_level_name(level));
+    }
   }
+
+  void append(const char* more) noexcept {
+    const size_t used = std::strlen(text);
+    std::snprintf(text + used, sizeof(text) - used, "%s", more);
+  }
+
   char text[256] = {};
 };
 

@@ -1,4 +1,10 @@
 // How a loop reaches the workers and comes back: one job word, one round counter, no locks.
+//
+// Card. An empty loop of two tasks while the other worker spins: two passages of one cache line,
+// there and back. Measured (EPYC Zen 5, 2 threads, 2026-11-24, 5000 loops, best and median of 20):
+// 91 to 119 and 125 to 186 ns, 20 of them the clock; 16 empty tasks 360 to 440 ns. Before that,
+// with the body and the counters wherever they fell: 190 and 205 to 300 ns, 520 to 540 ns, and up
+// to 1500 ns with the threads pinned.
 #include "base/thread_pool.h"
 
 #include <algorithm>
@@ -35,6 +41,8 @@ bool spin_until(const Done& done) {
   return done();
 }
 
+constexpr auto kNoBody = [](uint32_t, uint32_t) {};  // until the first loop
+
 }  // namespace
 
 // One loop is a job: opened, worked on by the caller and by every worker that wakes in time,
@@ -42,18 +50,23 @@ bool spin_until(const Done& done) {
 // waits for a sleeper; it waits only for workers that are inside.
 struct ThreadPool::Impl {
   static constexpr uint32_t kOpen = 0x80000000u;
+  static constexpr uint32_t kCallerSleeps = 0x40000000u;
+  static constexpr size_t kLine = 64;
 
   // Constant after construction.
   ThreadPoolOptions options;
   std::vector<std::thread> threads;
 
-  // The job: written while closed and nobody is inside, read by whoever got inside.
-  const TaskRef* body = nullptr;
+  // The line that passes from the caller to a worker and back. The job: written while closed and
+  // nobody is inside, read by whoever got inside.
+  alignas(kLine) TaskRef body{kNoBody};
   uint32_t tasks = 0;
+  std::atomic<uint32_t> round{0};      // counts jobs; workers sleep on it
+  std::atomic<uint32_t> job{0};        // kOpen | kCallerSleeps | number of workers inside
+  std::atomic<uint64_t> next_task{0};  // of the job
 
-  std::atomic<uint32_t> job{0};         // kOpen | number of workers inside
-  std::atomic<uint32_t> round{0};       // counts jobs; workers sleep on it
-  std::atomic<uint64_t> next_task{0};   // of the job
+  // Workers that wait for a round, or are about to.
+  alignas(kLine) std::atomic<uint32_t> sleepers{0};
   std::atomic<uint64_t> done_tasks{0};  // host parallel_for only
   std::atomic<bool> may_spin{false};
   std::atomic<bool> stop{false};
@@ -63,8 +76,7 @@ struct ThreadPool::Impl {
 
   ~Impl() {
     stop.store(true, std::memory_order_relaxed);
-    round.fetch_add(1, std::memory_order_release);
-    round.notify_all();
+    next_round();
     for (std::thread& thread : threads) thread.join();
   }
 
@@ -78,7 +90,7 @@ struct ThreadPool::Impl {
       for (;;) {
         const uint64_t task = next_task.fetch_add(1, std::memory_order_relaxed);
         if (task >= tasks) return;
-        (*body)(static_cast<uint32_t>(task), worker);
+        body(static_cast<uint32_t>(task), worker);
       }
     } catch (...) {
       capture();
@@ -97,7 +109,21 @@ struct ThreadPool::Impl {
   }
 
   void leave_job() {
-    if (job.fetch_sub(1, std::memory_order_release) == 1) job.notify_one();
+    // The last one out wakes the caller, if that sleeps.
+    if (job.fetch_sub(1, std::memory_order_release) == (kCallerSleeps | 1u)) job.notify_one();
+  }
+
+  // Either this load of the round comes after its change, or the one who changed it finds a sleeper
+  // and notifies: all four accesses are in one total order.
+  void sleep(uint32_t seen) {
+    sleepers.fetch_add(1, std::memory_order_seq_cst);
+    if (round.load(std::memory_order_seq_cst) == seen) round.wait(seen, std::memory_order_acquire);
+    sleepers.fetch_sub(1, std::memory_order_relaxed);
+  }
+
+  void next_round() {
+    round.fetch_add(1, std::memory_order_seq_cst);
+    if (sleepers.load(std::memory_order_seq_cst) != 0) round.notify_all();
   }
 
   void worker_main(uint32_t worker) {
@@ -107,9 +133,7 @@ struct ThreadPool::Impl {
     uint32_t seen = 0;
     for (;;) {
       const auto changed = [this, seen] { return round.load(std::memory_order_acquire) != seen; };
-      if (!may_spin.load(std::memory_order_relaxed) || !spin_until(changed)) {
-        round.wait(seen, std::memory_order_acquire);
-      }
+      if (!may_spin.load(std::memory_order_relaxed) || !spin_until(changed)) sleep(seen);
       seen = round.load(std::memory_order_acquire);
       if (stop.load(std::memory_order_relaxed)) return;
       if (!enter_job()) continue;
@@ -119,21 +143,21 @@ struct ThreadPool::Impl {
   }
 
   void run_own(uint32_t task_count, const TaskRef& task_body) {
-    body = &task_body;
+    body = task_body;
     tasks = task_count;
     next_task.store(0, std::memory_order_relaxed);
     job.store(kOpen, std::memory_order_release);
-    round.fetch_add(1, std::memory_order_release);
-    round.notify_all();
+    next_round();
     work(0);
-    job.fetch_and(~kOpen, std::memory_order_acquire);
+    if (job.fetch_and(~kOpen, std::memory_order_acquire) == kOpen) return;
     const auto empty = [this] { return job.load(std::memory_order_acquire) == 0; };
-    if (!spin_until(empty)) {
-      for (uint32_t inside = job.load(std::memory_order_acquire); inside != 0;
-           inside = job.load(std::memory_order_acquire)) {
-        job.wait(inside, std::memory_order_acquire);
-      }
+    if (spin_until(empty)) return;
+    uint32_t inside = job.fetch_or(kCallerSleeps, std::memory_order_acquire) | kCallerSleeps;
+    while (inside != kCallerSleeps) {
+      job.wait(inside, std::memory_order_acquire);
+      inside = job.load(std::memory_order_acquire);
     }
+    job.store(0, std::memory_order_relaxed);
   }
 
   // Runs in a thread of the host, called through C: nothing may be thrown from here.
@@ -144,7 +168,7 @@ struct ThreadPool::Impl {
         fail(Status::kInvalidArgument, "host parallel_for: task ", task, " on worker ", worker,
              ", wanted tasks below ", tasks, " and workers below ", options.host.workers_max);
       }
-      if (!failed.load(std::memory_order_relaxed)) (*body)(task, worker);
+      if (!failed.load(std::memory_order_relaxed)) body(task, worker);
     } catch (...) {
       capture();
     }
@@ -152,7 +176,7 @@ struct ThreadPool::Impl {
   }
 
   void run_host(uint32_t task_count, const TaskRef& task_body) {
-    body = &task_body;
+    body = task_body;
     tasks = task_count;
     done_tasks.store(0, std::memory_order_relaxed);
     options.host.run(

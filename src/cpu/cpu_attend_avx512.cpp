@@ -37,6 +37,8 @@
 #  else
 #    define DSV3_UNROLL _Pragma("GCC unroll 16")
 #  endif
+// Where a tile's sums would go through memory if the call remained.
+#  define DSV3_INLINE __attribute__((always_inline)) inline
 
 namespace dsv3 {
 namespace {
@@ -77,7 +79,7 @@ inline Scores<L, K> score_tile(const uint32_t* const* lanes, const uint16_t* row
   constexpr uint32_t kBases = (K + 3) / 4;
   const uint16_t* base[kBases];
   DSV3_UNROLL
-  for (uint32_t b = 0; b < kBases; ++b) base[b] = rows + 4 * b * stride;
+  for (uint32_t b = 0; b < kBases; ++b) base[b] = rows + size_t{4} * b * stride;
   const uint32_t pairs = width / 2;
   for (uint32_t p = 0; p < pairs; ++p) {
     __m512bh lane[L];
@@ -315,26 +317,48 @@ inline void fetch(const uint16_t* p, uint64_t ahead) {
   _mm_prefetch(reinterpret_cast<const char*>(p) + ahead, _MM_HINT_T1);
 }
 
-// M lanes from `lane` by 32 * C columns from `col`; `mask` cuts the last 32.
+// The half of `mask` for sixteen columns from 16 * half.
+inline __mmask16 half_mask(__mmask32 mask, uint32_t half) {
+  return static_cast<__mmask16>(half % 2 == 0 ? mask : mask >> 16);
+}
+
+// Sums of M lanes from `lane` by 32 * C columns from `col`: those so far, scaled.
 template <uint32_t M, uint32_t C>
-inline void value_tile(const AttendValues& args, uint32_t lane, uint32_t col, __mmask32 mask) {
-  const auto low_mask = static_cast<__mmask16>(mask);
-  const auto high_mask = static_cast<__mmask16>(mask >> 16);
-  float* acc = args.acc + lane * args.acc_stride + col;
-  __m512 sum[M][2 * C];
+DSV3_INLINE void load_sums(const AttendValues& args, uint32_t lane, uint32_t col, __mmask32 mask,
+                           __m512 (&sum)[M][2 * C]) {
   DSV3_UNROLL
-  for (uint32_t m = 0; m < M; ++m) {
+  for (size_t m = 0; m < M; ++m) {
+    const float* acc = args.acc + (lane + m) * args.acc_stride + col;
     DSV3_UNROLL
     for (uint32_t c = 0; c < 2 * C; ++c) {
       sum[m][c] = _mm512_setzero_ps();
       if (args.is_fresh) continue;
-      sum[m][c] = _mm512_maskz_loadu_ps(c % 2 == 0 ? low_mask : high_mask,
-                                        acc + m * args.acc_stride + 16 * c);
+      sum[m][c] = _mm512_maskz_loadu_ps(half_mask(mask, c), acc + size_t{16} * c);
       if (args.factor != nullptr) {
         sum[m][c] = _mm512_mul_ps(sum[m][c], _mm512_set1_ps(args.factor[lane + m]));
       }
     }
   }
+}
+
+template <uint32_t M, uint32_t C>
+DSV3_INLINE void store_sums(const __m512 (&sum)[M][2 * C], uint32_t lane, uint32_t col,
+                            __mmask32 mask, const AttendValues& args) {
+  DSV3_UNROLL
+  for (size_t m = 0; m < M; ++m) {
+    float* acc = args.acc + (lane + m) * args.acc_stride + col;
+    DSV3_UNROLL
+    for (uint32_t c = 0; c < 2 * C; ++c) {
+      _mm512_mask_storeu_ps(acc + size_t{16} * c, half_mask(mask, c), sum[m][c]);
+    }
+  }
+}
+
+// M lanes from `lane` by 32 * C columns from `col`; `mask` cuts the last 32.
+template <uint32_t M, uint32_t C>
+inline void value_tile(const AttendValues& args, uint32_t lane, uint32_t col, __mmask32 mask) {
+  __m512 sum[M][2 * C];
+  load_sums<M, C>(args, lane, col, mask, sum);
   const __m512i low_pairs = _mm512_load_si512(kLowPairs);
   const __m512i high_pairs = _mm512_load_si512(kHighPairs);
   const auto* p = static_cast<const char*>(args.p) + lane * args.lane_bytes;
@@ -346,13 +370,13 @@ inline void value_tile(const AttendValues& args, uint32_t lane, uint32_t col, __
     __m512bh value[2 * C];
     DSV3_UNROLL
     for (uint32_t c = 0; c < C; ++c) {
-      const __m512i a = _mm512_maskz_loadu_epi16(mask, row + 32 * c);
-      const __m512i b = _mm512_maskz_loadu_epi16(mask, row + stride + 32 * c);
+      const __m512i a = _mm512_maskz_loadu_epi16(mask, row + size_t{32} * c);
+      const __m512i b = _mm512_maskz_loadu_epi16(mask, row + stride + size_t{32} * c);
       value[2 * c] = as_bf16(_mm512_permutex2var_epi16(a, low_pairs, b));
       value[2 * c + 1] = as_bf16(_mm512_permutex2var_epi16(a, high_pairs, b));
       if (ahead != 0) {
-        fetch(row + 32 * c, ahead);
-        fetch(row + stride + 32 * c, ahead);
+        fetch(row + size_t{32} * c, ahead);
+        fetch(row + stride + size_t{32} * c, ahead);
       }
     }
     DSV3_UNROLL
@@ -369,7 +393,7 @@ inline void value_tile(const AttendValues& args, uint32_t lane, uint32_t col, __
   if (args.rows.count % 2 != 0) {
     DSV3_UNROLL
     for (uint32_t c = 0; c < C; ++c) {
-      const __m512i a = _mm512_maskz_loadu_epi16(mask, row + 32 * c);
+      const __m512i a = _mm512_maskz_loadu_epi16(mask, row + size_t{32} * c);
       const __m512bh low = as_bf16(_mm512_permutex2var_epi16(a, low_pairs, a));
       const __m512bh high = as_bf16(_mm512_permutex2var_epi16(a, high_pairs, a));
       DSV3_UNROLL
@@ -381,14 +405,7 @@ inline void value_tile(const AttendValues& args, uint32_t lane, uint32_t col, __
       }
     }
   }
-  DSV3_UNROLL
-  for (uint32_t m = 0; m < M; ++m) {
-    DSV3_UNROLL
-    for (uint32_t c = 0; c < 2 * C; ++c) {
-      _mm512_mask_storeu_ps(acc + m * args.acc_stride + 16 * c, c % 2 == 0 ? low_mask : high_mask,
-                            sum[m][c]);
-    }
-  }
+  store_sums<M, C>(sum, lane, col, mask, args);
 }
 
 template <uint32_t M, uint32_t C>

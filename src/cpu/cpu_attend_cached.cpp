@@ -142,16 +142,15 @@ void pack_group(const Round& round, uint32_t i, uint32_t group, const Panel& pan
   round.kernels.pack(rows, round.width(), panel.scratch.lanes);
 }
 
-// How far behind a page's latents the next ones stand; fetches what the loop over values does not
-// pass. 0: nothing to fetch.
+// How far behind a page's latents the next ones stand, as a number that wraps; fetches what the
+// loop over values does not pass. 0: nothing to fetch.
 uint64_t fetch_next(const Round& round, const LatentRows& latents, int32_t page, int32_t next) {
   if (page == next || round.args.pages.dtype == DType::kF8E4M3) return 0;
   const auto pages = static_cast<uint64_t>(static_cast<int64_t>(next) - page);
   const uint64_t ahead = pages * round.args.pages.page_stride * sizeof(uint16_t);
   for (uint32_t k = 0; k < kPageTokens; ++k) {
     for (uint32_t c = round.shape().latent_rank; c < round.width(); c += 32) {
-      const auto at = reinterpret_cast<uintptr_t>(latents.at(k, c)) + ahead;
-      __builtin_prefetch(reinterpret_cast<const void*>(at), 0, 2);
+      __builtin_prefetch(latents.at(k, c) + ahead, 0, 2);
     }
   }
   return ahead;

@@ -162,7 +162,8 @@ class PromptTask {
   void attend_page(const Page& page, uint32_t row) const {
     const uint32_t rows = std::min(2 * kLanes, task_.row_count - row);
     const uint32_t seen = std::min(page.count, first_ + row + rows - page.begin);
-    float* scores[2] = {panel_.scratch.scores, panel_.scratch.scores + kPageTokens * kLanes};
+    float* scores[2] = {panel_.scratch.scores,
+                        panel_.scratch.scores + size_t{kPageTokens} * kLanes};
     const bool is_pair = rows > kLanes;
     kernels_.scores({.rows = {page.keys, key_width_, seen, key_width_},
                      .lanes = {lanes(row), is_pair ? lanes(row + kLanes) : nullptr},

@@ -51,17 +51,6 @@ void check_angles(CpuScratch& scratch, const Rope& rope, uint32_t pairs) {
   std::fill_n(scratch.rope_positions, scratch.limits.rows_max, kNoPosition);
 }
 
-// Adjacent pairs (spec §2.3), in place.
-void rotate(float* x, uint32_t pairs, const float* cosines, const float* sines) {
-  for (uint32_t i = 0; i < pairs; ++i) {
-    float* pair = x + size_t{2} * i;
-    const float even = pair[0];
-    const float odd = pair[1];
-    pair[0] = even * cosines[i] - odd * sines[i];
-    pair[1] = even * sines[i] + odd * cosines[i];
-  }
-}
-
 const BatchSpan& span_of(const Batch& batch, uint32_t row) {
   const auto* end = batch.spans + batch.span_count;
   return *(std::upper_bound(batch.spans, end, row,
@@ -119,17 +108,27 @@ void CpuOps::do_mla_append(const MlaAppendArgs& args) {
     const float* cosines = angles_of(scratch_, args.rope, row, batch.positions[row]);
     const float* sines = cosines + pairs;
     float* values = panel.scratch.row_a;
-    for (uint32_t h = 0; h < shape.heads; ++h) {
-      void* part = row_at(args.q, row, uint64_t{h} * head + shape.nope_dim);
-      panel.to_f32(part, args.q.dtype, shape.rope_dim, values);
-      rotate(values, pairs, cosines, sines);
-      panel.store(values, args.q.dtype, shape.rope_dim, part);
+    prefetch_row(args.z, uint64_t{row} + 1);
+    if (args.q.dtype == DType::kBF16) {
+      kernels_.rotate_bf16({.x = static_cast<uint16_t*>(row_at(args.q, row, shape.nope_dim)),
+                            .stride = head,
+                            .rows = shape.heads,
+                            .pairs = pairs,
+                            .cosines = cosines,
+                            .sines = sines});
+    } else {
+      for (uint32_t h = 0; h < shape.heads; ++h) {
+        void* part = row_at(args.q, row, uint64_t{h} * head + shape.nope_dim);
+        panel.to_f32(part, args.q.dtype, shape.rope_dim, values);
+        kernels_.rotate(values, pairs, cosines, sines);
+        panel.store(values, args.q.dtype, shape.rope_dim, part);
+      }
     }
     panel.to_f32(row_at(args.z, row), args.z.dtype, args.z.cols, values);
     const float mean = kernels_.sum_squares(values, rank) / static_cast<float>(rank);
     kernels_.mul_scaled(values, scratch_.norm_weight, 1.0f / std::sqrt(mean + args.eps), rank,
                         values);
-    rotate(values + rank, pairs, cosines, sines);
+    kernels_.rotate(values + rank, pairs, cosines, sines);
     const BatchSpan& span = span_of(batch, row);
     const uint32_t position = span.position_begin + (row - span.row_begin);
     store_latent(panel, args.pages, shape, span.pages[position / kPageTokens],

@@ -50,6 +50,27 @@ struct PanelArgs {
 };
 using PanelFn = void (*)(const PanelArgs& args);
 
+// out[i] = the sum over j of coef[j] * rows[j * stride + i], j ascending, plus shared[i], rounded.
+struct CombineArgs {
+  const float* coef = nullptr;  // [row_count]
+  uint32_t row_count = 0;
+  const uint16_t* rows = nullptr;
+  uint64_t stride = 0;
+  const uint16_t* shared = nullptr;  // null: none
+  uint32_t count = 0;
+  uint16_t* out = nullptr;
+};
+
+// Adjacent pairs (spec §2.3) of `rows` rows, in place, all by the same angles.
+struct RotateArgs {
+  uint16_t* x = nullptr;
+  uint64_t stride = 0;
+  uint32_t rows = 0;
+  uint32_t pairs = 0;
+  const float* cosines = nullptr;  // [pairs]
+  const float* sines = nullptr;    // [pairs]
+};
+
 struct CpuKernels {
   CpuLevel level = CpuLevel::kScalar;
   const char* name = "";
@@ -91,8 +112,29 @@ struct CpuKernels {
   void (*silu_mul_bf16)(const uint16_t* gate, const uint16_t* up, uint32_t count,
                         uint16_t* out) = nullptr;
 
+  // Rows of BF16 numbers (cpu_rows_vector.h).
+  // sum = residual + h in F32, residual = sum rounded; returns the sum of squares of `sum`. h null:
+  // sum = residual, which stays.
+  float (*add_bf16)(const uint16_t* h, uint16_t* residual, uint32_t count, float* sum) = nullptr;
+  // out = x in F32; returns its sum of squares.
+  float (*widen_squares)(const uint16_t* x, uint32_t count, float* out) = nullptr;
+  // mul_scaled, rounded to BF16.
+  void (*mul_scaled_bf16)(const float* x, const float* weight, float factor, uint32_t count,
+                          uint16_t* out) = nullptr;
+  void (*combine_bf16)(const CombineArgs& args) = nullptr;
+  void (*rotate_bf16)(const RotateArgs& args) = nullptr;
+  // The same for one row in F32.
+  void (*rotate)(float* x, uint32_t pairs, const float* cosines, const float* sines) = nullptr;
+  // scores = sigmoid(logits), 0 of NaN; choice = scores + bias (null: 0), -inf where that or the
+  // logit is NaN. Returns how many logits are NaN.
+  uint32_t (*route_scores)(const float* logits, const float* bias, uint32_t count, float* scores,
+                           float* choice) = nullptr;
+  // The ids of the `count` largest of x, largest first, the lower id first among equals: where only
+  // -inf remains, the lowest. x is overwritten.
+  void (*largest)(float* x, uint32_t size, uint32_t count, int32_t* ids) = nullptr;
+
   // Sampling (cpu_sample_vector.h). A number that is not finite counts as -inf.
-  float (*max_finite)(const float* x, uint32_t count) = nullptr;  // -inf for none
+  float (*max_finite)(const float* x, uint32_t count) = nullptr;              // -inf for none
   void (*keep_finite)(const float* x, uint32_t count, float* out) = nullptr;  // out may alias
   // out[i] = exp((x[i] - shift) * factor); returns the sum. out may be x, or null: the sum alone.
   float (*exp_finite)(const float* x, uint32_t count, float shift, float factor,

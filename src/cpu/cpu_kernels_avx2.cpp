@@ -13,6 +13,7 @@
 #  endif
 
 #  include "cpu/cpu_kernels_vector.h"
+#  include "cpu/cpu_rows_vector.h"
 #  include "cpu/cpu_sample_vector.h"
 
 namespace dsv3 {
@@ -67,6 +68,14 @@ struct Avx2 {
   static F abs(F x) { return _mm256_andnot_ps(_mm256_set1_ps(-0.0f), x); }
   static F binade(F x) { return _mm256_and_ps(x, _mm256_set1_ps(__builtin_inff())); }
   static F fma(F a, F b, F c) { return _mm256_fmadd_ps(a, b, c); }
+  static F twice(const float* p) {
+    const __m128 x = _mm_loadu_ps(p);
+    return _mm256_set_m128(_mm_unpackhi_ps(x, x), _mm_unpacklo_ps(x, x));
+  }
+  static F swap_pairs(F x) { return _mm256_permute_ps(x, 0xb1); }
+  static F negate_even(F x) {
+    return _mm256_xor_ps(x, _mm256_castsi256_ps(_mm256_set1_epi64x(0x80000000)));
+  }
 
   static __m128 halves(F x) {
     return _mm_add_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps(x, 1));
@@ -252,6 +261,7 @@ constexpr CpuKernels make_table() {
                        weighted_sum_vector<Avx2, LoadF32>, weighted_sum_vector<Avx2, LoadF8>},
   };
   fill_common<Avx2>(table);
+  fill_rows<Avx2>(table);
   fill_sampling<Avx2>(table);
   return table;
 }

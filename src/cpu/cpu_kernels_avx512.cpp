@@ -22,6 +22,7 @@
 #  endif
 
 #  include "cpu/cpu_kernels_vector.h"
+#  include "cpu/cpu_rows_vector.h"
 #  include "cpu/cpu_sample_vector.h"
 
 namespace dsv3 {
@@ -66,6 +67,14 @@ struct Avx512 {
   static F abs(F x) { return _mm512_abs_ps(x); }
   static F binade(F x) { return _mm512_and_ps(x, _mm512_set1_ps(__builtin_inff())); }
   static F fma(F a, F b, F c) { return _mm512_fmadd_ps(a, b, c); }
+  static F twice(const float* p) {
+    const __m512i order = _mm512_setr_epi32(0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6, 7, 7);
+    return _mm512_permutexvar_ps(order, _mm512_castps256_ps512(_mm256_loadu_ps(p)));
+  }
+  static F swap_pairs(F x) { return _mm512_permute_ps(x, 0xb1); }
+  static F negate_even(F x) {
+    return _mm512_xor_ps(x, _mm512_castsi512_ps(_mm512_set1_epi64(0x80000000)));
+  }
 
   // Halves, quarters, then lanes (0 + 2) + (1 + 3): the order of all sums.
   static float sum(F x) {
@@ -322,6 +331,7 @@ constexpr CpuKernels make_table() {
                        weighted_sum_vector<Avx512, LoadF32>, weighted_sum_vector<Avx512, LoadF8>},
   };
   fill_common<Avx512>(table);
+  fill_rows<Avx512>(table);
   fill_sampling<Avx512>(table);
   return table;
 }

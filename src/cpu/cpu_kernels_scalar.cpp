@@ -177,6 +177,82 @@ void silu_mul_bf16(const uint16_t* gate, const uint16_t* up, uint32_t count, uin
   }
 }
 
+float widen_squares(const uint16_t* x, uint32_t count, float* out) {
+  for (uint32_t i = 0; i < count; ++i) out[i] = bf16_to_float(x[i]);
+  return sum_squares(out, count);
+}
+
+float add_bf16(const uint16_t* h, uint16_t* residual, uint32_t count, float* sum) {
+  if (h == nullptr) return widen_squares(residual, count, sum);
+  for (uint32_t i = 0; i < count; ++i) {
+    sum[i] = bf16_to_float(residual[i]) + bf16_to_float(h[i]);
+    residual[i] = bf16_from_float(sum[i]);
+  }
+  return sum_squares(sum, count);
+}
+
+void mul_scaled_bf16(const float* x, const float* weight, float factor, uint32_t count,
+                     uint16_t* out) {
+  for (uint32_t i = 0; i < count; ++i) out[i] = bf16_from_float(weight[i] * (x[i] * factor));
+}
+
+void combine_bf16(const CombineArgs& args) {
+  for (uint32_t i = 0; i < args.count; ++i) {
+    float sum = 0.0f;
+    for (uint32_t j = 0; j < args.row_count; ++j) {
+      sum += args.coef[j] * bf16_to_float(args.rows[j * args.stride + i]);
+    }
+    if (args.shared != nullptr) sum += bf16_to_float(args.shared[i]);
+    args.out[i] = bf16_from_float(sum);
+  }
+}
+
+void rotate(float* x, uint32_t pairs, const float* cosines, const float* sines) {
+  for (uint32_t i = 0; i < pairs; ++i) {
+    float* pair = x + size_t{2} * i;
+    const float even = pair[0];
+    const float odd = pair[1];
+    pair[0] = even * cosines[i] - odd * sines[i];
+    pair[1] = even * sines[i] + odd * cosines[i];
+  }
+}
+
+void rotate_bf16(const RotateArgs& args) {
+  for (uint32_t r = 0; r < args.rows; ++r) {
+    for (uint32_t i = 0; i < args.pairs; ++i) {
+      uint16_t* from = args.x + r * args.stride + size_t{2} * i;
+      float pair[2] = {bf16_to_float(from[0]), bf16_to_float(from[1])};
+      rotate(pair, 1, args.cosines + i, args.sines + i);
+      to_bf16(pair, 2, from);
+    }
+  }
+}
+
+uint32_t route_scores(const float* logits, const float* bias, uint32_t count, float* scores,
+                      float* choice) {
+  uint32_t nans = 0;
+  for (uint32_t i = 0; i < count; ++i) {
+    const bool is_nan = std::isnan(logits[i]);
+    scores[i] = is_nan ? 0.0f : 1.0f / (1.0f + std::exp(-logits[i]));
+    const float biased = scores[i] + (bias != nullptr ? bias[i] : 0.0f);
+    choice[i] = is_nan || std::isnan(biased) ? -std::numeric_limits<float>::infinity() : biased;
+    nans += is_nan ? 1 : 0;
+  }
+  return nans;
+}
+
+// What was taken becomes NaN.
+void largest(float* x, uint32_t size, uint32_t count, int32_t* ids) {
+  for (uint32_t k = 0; k < count; ++k) {
+    uint32_t best = 0;
+    for (uint32_t i = 1; i < size; ++i) {
+      if (x[i] > x[best] || (std::isnan(x[best]) && !std::isnan(x[i]))) best = i;
+    }
+    ids[k] = static_cast<int32_t>(best);
+    x[best] = std::numeric_limits<float>::quiet_NaN();
+  }
+}
+
 float finite_or_banned(float x) {
   return std::isfinite(x) ? x : -std::numeric_limits<float>::infinity();
 }
@@ -235,6 +311,14 @@ const CpuKernels* cpu_kernels_scalar() {
       .mul_scaled = mul_scaled,
       .silu_mul = silu_mul,
       .silu_mul_bf16 = silu_mul_bf16,
+      .add_bf16 = add_bf16,
+      .widen_squares = widen_squares,
+      .mul_scaled_bf16 = mul_scaled_bf16,
+      .combine_bf16 = combine_bf16,
+      .rotate_bf16 = rotate_bf16,
+      .rotate = rotate,
+      .route_scores = route_scores,
+      .largest = largest,
       .max_finite = max_finite,
       .keep_finite = keep_finite,
       .exp_finite = exp_finite,

@@ -131,16 +131,21 @@ DSV3_INLINE void add_scaled(const Tile<V, R, O>& part, const float (&w)[O], cons
   }
 }
 
+// The first row of x and of the weight that a tile takes.
+struct Corner {
+  uint32_t r = 0;
+  uint32_t o = 0;
+};
+
 // The dot products over all columns, each block of 128 multiplied by its scale or scales.
 template <typename V, typename D, Scales kScales, uint32_t R, uint32_t O, typename A>
-DSV3_INLINE void dot_blocks(const PanelArgs& args, uint32_t r, uint32_t o,
-                            const typename D::T* const* w, const typename D::X* const (&x)[R],
-                            A& ahead, Tile<V, R, O>& total) {
+DSV3_INLINE void dot_blocks(const PanelArgs& args, const Corner& at, const typename D::T* const* w,
+                            const typename D::X* const (&x)[R], A& ahead, Tile<V, R, O>& total) {
   const WeightRows& weight = args.weight;
   const float* scales[O];
   DSV3_UNROLL
   for (uint32_t j = 0; j < O; ++j) {
-    scales[j] = weight.scales + (weight.first_row + o + j) / kBlock * weight.scale_stride;
+    scales[j] = weight.scales + (weight.first_row + at.o + j) / kBlock * weight.scale_stride;
   }
   for (uint32_t begin = 0, block = 0; begin < weight.cols; begin += kBlock, ++block) {
     const uint32_t end = weight.cols - begin < kBlock ? weight.cols : begin + kBlock;
@@ -154,7 +159,7 @@ DSV3_INLINE void dot_blocks(const PanelArgs& args, uint32_t r, uint32_t o,
     if constexpr (kScales == Scales::kOfBoth) {
       DSV3_UNROLL
       for (uint32_t i = 0; i < R; ++i) {
-        x_factors[i] = args.x_scales[(r + i) * args.x_scale_stride + block];
+        x_factors[i] = args.x_scales[(at.r + i) * args.x_scale_stride + block];
       }
     }
     add_scaled<V, kScales, R, O>(part, w_factors, x_factors, total);
@@ -192,7 +197,7 @@ inline void dot_tile(const PanelArgs& args, uint32_t r, uint32_t o, Ahead& on) {
   if constexpr (kScales == Scales::kNone) {
     dot_range<V, D, R, O>(w, x, 0, weight.cols, ahead, total);
   } else {
-    dot_blocks<V, D, kScales, R, O>(args, r, o, w, x, ahead, total);
+    dot_blocks<V, D, kScales, R, O>(args, {r, o}, w, x, ahead, total);
   }
   store_tile<V, R, O>(total, args, r, o);
   on.at = ahead.at;
@@ -221,7 +226,7 @@ inline void dot_rows(const PanelArgs& args, uint32_t o) {
     if constexpr (kScales == Scales::kNone) {
       dot_range<V, D, R, 1>(&w, x, 0, weight.cols, ahead, row);
     } else {
-      dot_blocks<V, D, kScales, R, 1>(args, 0, o + j, &w, x, ahead, row);
+      dot_blocks<V, D, kScales, R, 1>(args, {0, o + j}, &w, x, ahead, row);
     }
     DSV3_UNROLL
     for (uint32_t i = 0; i < R; ++i) total.sum[i][j] = row.sum[i][0];

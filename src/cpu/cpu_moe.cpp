@@ -240,13 +240,31 @@ void CpuOps::do_expert_combine(const ExpertCombineArgs& args) {
   const uint32_t slots = args.experts_per_token;
   check_limit("expert_combine", "linear_in_max", cols, scratch_.width);
   const auto format = static_cast<uint32_t>(row_format(args.y.dtype));
+  const bool has_shared = args.shared.data != nullptr;
+  const bool is_bf16 = args.y.dtype == DType::kBF16 && args.out.dtype == DType::kBF16 &&
+                       (!has_shared || args.shared.dtype == DType::kBF16);
   run_rows(args.out.rows, uint64_t{cols} * (slots + 1), [&](uint32_t row, uint32_t worker) {
     const Panel panel = this->panel(worker);
+    const float* weights = args.weights + uint64_t{row} * slots;
+    if (is_bf16) {
+      for (uint64_t k = 0; k < slots; ++k) prefetch_row(args.y, (uint64_t{row} + 1) * slots + k);
+      if (has_shared) prefetch_row(args.shared, uint64_t{row} + 1);
+      const void* y = row_at(args.y, uint64_t{row} * slots);
+      const void* shared = has_shared ? row_at(args.shared, row) : nullptr;
+      kernels_.combine_bf16({.coef = weights,
+                             .row_count = slots,
+                             .rows = static_cast<const uint16_t*>(y),
+                             .stride = args.y.stride,
+                             .shared = static_cast<const uint16_t*>(shared),
+                             .count = cols,
+                             .out = static_cast<uint16_t*>(row_at(args.out, row))});
+      return;
+    }
     float* sum = panel.scratch.row_a;
     std::fill_n(sum, cols, 0.0f);
-    kernels_.weighted_sum[format](args.weights + uint64_t{row} * slots, slots,
-                                  row_at(args.y, uint64_t{row} * slots), args.y.stride, cols, sum);
-    if (args.shared.data != nullptr) {
+    kernels_.weighted_sum[format](weights, slots, row_at(args.y, uint64_t{row} * slots),
+                                  args.y.stride, cols, sum);
+    if (has_shared) {
       panel.to_f32(row_at(args.shared, row), args.shared.dtype, cols, panel.scratch.row_b);
       kernels_.add(panel.scratch.row_b, cols, sum);
     }

@@ -9,11 +9,15 @@
 namespace dsv3 {
 namespace {
 
+float norm_factor(float squares, uint32_t count, float eps) {
+  return 1.0f / std::sqrt(squares / static_cast<float>(count) + eps);
+}
+
 // out = weight * x / sqrt(mean(x^2) + eps), in FP32.
 void normalise(const CpuKernels& kernels, const float* x, const float* weight, uint32_t count,
                float eps, float* out) {
-  const float mean = kernels.sum_squares(x, count) / static_cast<float>(count);
-  kernels.mul_scaled(x, weight, 1.0f / std::sqrt(mean + eps), count, out);
+  const float factor = norm_factor(kernels.sum_squares(x, count), count, eps);
+  kernels.mul_scaled(x, weight, factor, count, out);
 }
 
 }  // namespace
@@ -44,18 +48,32 @@ void CpuOps::do_embed(const EmbedArgs& args) {
 void CpuOps::do_add_norm(const AddNormArgs& args) {
   const uint32_t cols = args.out.cols;
   check_limit("add_norm", "linear_in_max", cols, scratch_.width);
-  panel(0).weight_row(args.weight, 0, scratch_.norm_weight);
+  float* const weight = scratch_.norm_weight;
+  panel(0).weight_row(args.weight, 0, weight);
+  const bool has_h = args.h.data != nullptr;
+  const bool is_bf16 = args.residual.dtype == DType::kBF16 && args.out.dtype == DType::kBF16 &&
+                       (!has_h || args.h.dtype == DType::kBF16);
+  // The unrounded sum feeds the norm (spec §4.1).
   run_rows(args.out.rows, 4 * uint64_t{cols}, [&](uint32_t row, uint32_t worker) {
     const Panel panel = this->panel(worker);
     float* sum = panel.scratch.row_a;
+    if (is_bf16) {
+      if (has_h) prefetch_row(args.h, uint64_t{row} + 1);
+      const void* h = has_h ? row_at(args.h, row) : nullptr;
+      const float squares =
+          kernels_.add_bf16(static_cast<const uint16_t*>(h),
+                            static_cast<uint16_t*>(row_at(args.residual, row)), cols, sum);
+      kernels_.mul_scaled_bf16(sum, weight, norm_factor(squares, cols, args.eps), cols,
+                               static_cast<uint16_t*>(row_at(args.out, row)));
+      return;
+    }
     panel.to_f32(row_at(args.residual, row), args.residual.dtype, cols, sum);
-    if (args.h.data != nullptr) {
+    if (has_h) {
       panel.to_f32(row_at(args.h, row), args.h.dtype, cols, panel.scratch.row_b);
       kernels_.add(panel.scratch.row_b, cols, sum);
       panel.store(sum, args.residual.dtype, cols, row_at(args.residual, row));
     }
-    // The unrounded sum feeds the norm (spec §4.1).
-    normalise(kernels_, sum, scratch_.norm_weight, cols, args.eps, sum);
+    normalise(kernels_, sum, weight, cols, args.eps, sum);
     panel.store(sum, args.out.dtype, cols, row_at(args.out, row));
   });
 }
@@ -63,12 +81,22 @@ void CpuOps::do_add_norm(const AddNormArgs& args) {
 void CpuOps::do_rms_norm(const RmsNormArgs& args) {
   const uint32_t cols = args.weight.cols;
   check_limit("rms_norm", "linear_in_max", cols, scratch_.width);
-  panel(0).weight_row(args.weight, 0, scratch_.norm_weight);
+  float* const weight = scratch_.norm_weight;
+  panel(0).weight_row(args.weight, 0, weight);
+  const bool is_bf16 = args.x.dtype == DType::kBF16 && args.out.dtype == DType::kBF16;
   run_rows(args.out.rows, 4 * uint64_t{cols}, [&](uint32_t row, uint32_t worker) {
     const Panel panel = this->panel(worker);
     float* values = panel.scratch.row_a;
+    if (is_bf16) {
+      prefetch_row(args.x, uint64_t{row} + 1);
+      const auto* x = static_cast<const uint16_t*>(row_at(args.x, row));
+      const float squares = kernels_.widen_squares(x, cols, values);
+      kernels_.mul_scaled_bf16(values, weight, norm_factor(squares, cols, args.eps), cols,
+                               static_cast<uint16_t*>(row_at(args.out, row)));
+      return;
+    }
     panel.to_f32(row_at(args.x, row), args.x.dtype, cols, values);
-    normalise(kernels_, values, scratch_.norm_weight, cols, args.eps, values);
+    normalise(kernels_, values, weight, cols, args.eps, values);
     panel.store(values, args.out.dtype, cols, row_at(args.out, row));
   });
 }

@@ -69,6 +69,8 @@ const char* cpu_level_name(CpuLevel level) {
   return "unknown";
 }
 
+bool cpu_level_is_built(CpuLevel level) { return kernels_of(level) != nullptr; }
+
 CpuLevel cpu_level_best() {
   if (processor_has_avx512()) return CpuLevel::kAvx512Bf16;
   return processor_has_avx2() ? CpuLevel::kAvx2 : CpuLevel::kScalar;

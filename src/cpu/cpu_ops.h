@@ -14,6 +14,8 @@ namespace dsv3 {
 enum class CpuLevel : uint8_t { kScalar = 0, kAvx2 = 1, kAvx512Bf16 = 2 };
 
 const char* cpu_level_name(CpuLevel level);
+// Whether this library has functions of that level, on whatever processor it runs.
+bool cpu_level_is_built(CpuLevel level);
 // The best level this processor (and operating system) can run.
 CpuLevel cpu_level_best();
 

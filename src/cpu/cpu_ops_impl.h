@@ -71,7 +71,7 @@ class CpuOps final : public Ops {
       pool_.run(static_cast<uint32_t>(tasks), body);
     }
   }
-  // Runs body(row, worker) for each row, several rows to a task where a row is little work.
+  // Runs body(row, worker) for each row, several rows to a unit where a row is little work.
   template <typename Body>
   void run_rows(uint32_t rows, uint64_t row_cost, const Body& body);
 
@@ -129,7 +129,7 @@ void CpuOps::run_rows(uint32_t rows, uint64_t row_cost, const Body& body) {
   constexpr uint64_t kTaskCost = 1u << 14;  // element operations; a hand-out costs some hundred
   const auto group = static_cast<uint32_t>(row_cost >= kTaskCost ? 1 : kTaskCost / (row_cost + 1));
   const uint32_t tasks = (rows + group - 1) / group;
-  run(tasks, [&](uint32_t task, uint32_t worker) {
+  run_units(tasks, [&](uint32_t task, uint32_t worker) {
     const uint32_t end = (rows - task * group < group) ? rows : task * group + group;
     for (uint32_t row = task * group; row < end; ++row) body(row, worker);
   });

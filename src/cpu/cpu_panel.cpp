@@ -147,7 +147,7 @@ bool Panel::keeps_group(const Weight& weight, uint32_t row_count) const {
 }
 
 WeightRows Panel::keep_group(WeightRows part) const {
-  const uint64_t stride = ceil_div(part.cols, kLineElements) * kLineElements;
+  const uint64_t stride = ceil_div<uint64_t>(part.cols, kLineElements) * kLineElements;
   for (uint32_t i = 0; i < part.rows; ++i) {
     uint16_t* const kept = scratch.decoded + i * stride;
     if (part.format == RowFormat::kF8) {

@@ -21,6 +21,16 @@ inline void* row_at(const Rows& view, uint64_t row, uint64_t col = 0) {
   return static_cast<std::byte*>(view.data) + offset * (view.dtype == DType::kF32 ? 4 : 2);
 }
 
+// Asks the caches for a row that is worked on after this one: it may lie in another core's cache,
+// from where the lines of one row alone come too slowly. Rows that `view` does not have: nothing.
+inline void prefetch_row(const ConstRows& view, uint64_t row) {
+  if (row >= view.rows) return;
+  constexpr uint32_t kLine = 64;
+  const auto* const at = static_cast<const char*>(row_at(view, row));
+  const uint64_t bytes = uint64_t{view.cols} * (view.dtype == DType::kF32 ? 4 : 2);
+  for (uint64_t i = 0; i < bytes; i += kLine) __builtin_prefetch(at + i, 0, 3);
+}
+
 // The scale of 128 activations whose largest magnitude is `max_abs` (spec §4.4).
 float activation_scale(float max_abs);
 

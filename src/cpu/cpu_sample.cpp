@@ -1,5 +1,11 @@
-// Card. Bytes: 4 V, the logits, once from memory; all further passes find them in a cache. Floor:
-// two passes over V, one for the maximum and one for the exponentials of the log-probability.
+// Card. Bytes: 4 V, the logits, once; every further pass finds them in a cache. Floor: two passes
+// over V, for the maximum and for the exponentials of the log-probability; 2.5 us at V = 32768.
+// Measured (EPYC Zen 5, one thread, 2026-11-24, best of 300 rows of 32768 normal logits of
+// deviation 3, warm), AVX-512, AVX2 and scalar: greedy 7, 19, 140 us (150 before, with passes that
+// nothing asked for and the exponentials in FP64); temperature alone 15, 37, 246; top-k 50 with
+// top-p 0.95 12, 26, 189; min-p 0.05 11, 24, 187; top-p 0.9 55, 81, 351; greedy with 20
+// log-probabilities 21, 33, 201. Not tried: one pass that rescales the sum whenever the maximum
+// grows.
 #include "cpu/cpu_sample.h"
 
 #include <algorithm>
@@ -85,11 +91,15 @@ void RowSampler::mask() {
     settle(static_cast<uint32_t>(row_.history[i]));
   }
   for (uint32_t first = 0; row_.allowed != nullptr && first < end_; first += 32) {
-    const uint32_t allowed = row_.allowed[first / 32];
-    if (allowed == 0xffffffffu) continue;
     const uint32_t count = std::min(end_ - first, 32u);
-    for (uint32_t i = 0; i < count; ++i) {
-      if ((allowed >> i & 1u) == 0) logits_[first + i] = -kInfinity;
+    const uint32_t in_range = 0xffffffffu >> (32 - count);
+    const uint32_t banned = ~row_.allowed[first / 32] & in_range;
+    if (banned == in_range) {
+      std::fill_n(logits_ + first, count, -kInfinity);
+      continue;
+    }
+    for (uint32_t bits = banned; bits != 0; bits &= bits - 1) {
+      logits_[first + static_cast<uint32_t>(std::countr_zero(bits))] = -kInfinity;
     }
   }
 }

@@ -8,6 +8,7 @@ int main(void) {
       "INTERNAL"};
   CHECK(dsv3_version() == DSV3_VERSION);
   CHECK(strncmp(dsv3_build_info(), "dsv3 0.1.0, ", 12) == 0);
+  CHECK(strstr(dsv3_build_info(), ", cpu levels: scalar") != NULL);
   for (int32_t i = 0; i < (int32_t)(sizeof names / sizeof names[0]); ++i) {
     CHECK(strcmp(dsv3_status_name(i), names[i]) == 0);
   }

@@ -134,6 +134,29 @@ TEST(ThreadPool, WorkersAreNamedBlockSignalsAndEnd) {
   EXPECT_EQ(sigismember(&mask_after, SIGUSR1), sigismember(&mask_before, SIGUSR1));
 }
 
+// A lost wake-up would hang here: the caller waits inside its task for the worker to take the
+// other.
+TEST(ThreadPool, SleepersWakeForALoopAndForItsEnd) {
+  ThreadPool pool(own(2));
+  for (uint32_t loop = 0; loop < 300; ++loop) {
+    if (loop % 3 == 0) pool.enter();
+    std::atomic<uint32_t> started{0};
+    uint32_t sum = 0;  // of the worker: complete when run() returns, or the sleep was cut short
+    pool.run(2, [&](uint32_t, uint32_t worker) {
+      ++started;
+      while (started != 2) std::this_thread::yield();
+      if (worker == 0) return;
+      // Around the time after which the caller and a worker stop to spin, and far beyond.
+      for (uint32_t i = 0; i < loop % 7; ++i) {
+        std::this_thread::sleep_for(std::chrono::microseconds(loop % 5 == 0 ? 100 : 1));
+      }
+      sum = 1;
+    });
+    EXPECT_EQ(sum, 1u) << loop;
+    if (loop % 3 == 1) pool.leave();
+  }
+}
+
 TEST(ThreadPool, IdleWorkersUseNoProcessor) {
   ThreadPool pool(own(4));
   pool.enter();
