@@ -13,6 +13,7 @@
 #include <cmath>
 #include <limits>
 
+#include "base/error.h"
 #include "base/random.h"
 #include "cpu/cpu_checks.h"
 #include "cpu/cpu_ops_impl.h"
@@ -321,9 +322,26 @@ uint32_t RowSampler::draw_index(uint32_t kept, float top) {
 
 // Log-probabilities under the raw logits: before penalties, bias, masks and temperature. `top`: the
 // largest of them.
+// Some token whose raw logit is `top`, their largest; `guess` if it is one.
+uint32_t RowSampler::token_of(float top, int32_t guess) const {
+  if (guess >= 0 && raw_[guess] == top) return static_cast<uint32_t>(guess);
+  for (uint32_t begin = 0; begin < vocab_; begin += kSumBlock) {
+    const uint32_t here = std::min(vocab_ - begin, kSumBlock);
+    if (kernels_.max_finite(raw_ + begin, here) != top) continue;
+    return begin + static_cast<uint32_t>(std::find(raw_ + begin, raw_ + begin + here, top) -
+                                         (raw_ + begin));
+  }
+  DSV3_ASSERT(false);
+  return 0;
+}
+
 void RowSampler::report(float top, SampleResult& result) const {
   if (top == -kInfinity) return;
-  const double log_sum = static_cast<double>(top) + std::log(exp_total(raw_, vocab_, top, 1.0f));
+  // The largest logit's own 1 is left out of the FP32 sums: beside it small ones would be lost.
+  const uint32_t best = token_of(top, result.token);
+  const double rest =
+      exp_total(raw_, best, top, 1.0f) + exp_total(raw_ + best + 1, vocab_ - best - 1, top, 1.0f);
+  const double log_sum = static_cast<double>(top) + std::log1p(rest);
   const auto log_probability = [&](int32_t token) {
     const float logit = std::isfinite(raw_[token]) ? raw_[token] : -kInfinity;
     return static_cast<float>(static_cast<double>(logit) - log_sum);

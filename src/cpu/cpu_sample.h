@@ -42,6 +42,7 @@ class RowSampler {
   uint32_t gather(double reach, float top) const;
   double mass_of(uint32_t candidates, float top) const;
   double exp_total(const float* logits, uint32_t count, float top, float factor) const;
+  uint32_t token_of(float top, int32_t guess) const;
   float inverse_temperature() const;
 
   SampleCut cut(SampleCut best) const;
