@@ -26,9 +26,8 @@ constexpr float kLargest = std::numeric_limits<float>::max();
 constexpr uint32_t kSeen = 0x80000000u;  // in counts_: the repetition penalty has been applied
 constexpr uint32_t kSumBlock = 256;      // exponentials added in FP32; their sums are added in FP64
 constexpr uint32_t kBestBlock = 1024;
-// A search for candidates looks so far below the best logit, then doubles that some times.
-constexpr double kReachFirst = 4.0;
-constexpr double kReachLast = 64.0;
+// A search for candidates looks so far below the best logit, each time twice as far.
+constexpr double kReaches[] = {4.0, 8.0, 16.0, 32.0, 64.0};
 
 // Larger logit first, then lower id. Total, so that every selection has one answer.
 struct Better {
@@ -165,8 +164,9 @@ double RowSampler::mass_of(uint32_t candidates, float top) const {
 // The top_k best tokens, or all where there are no more.
 uint32_t RowSampler::top_candidates(float top) const {
   uint32_t count = 0;
-  double reach = kReachFirst;
-  for (; reach <= kReachLast && count < row_.top_k; reach *= 2.0) count = gather(reach, top);
+  for (const double reach : kReaches) {
+    if (count < row_.top_k) count = gather(reach, top);
+  }
   if (count < row_.top_k) count = gather(static_cast<double>(kInfinity), top);
   if (count <= row_.top_k) return count;
   std::nth_element(order_, order_ + row_.top_k - 1, order_ + count, Better{logits_});
@@ -179,7 +179,7 @@ uint32_t RowSampler::nucleus_candidates(float top, double& total) const {
   total = exp_total(logits_, vocab_, top, inverse_temperature());
   const double wanted = static_cast<double>(row_.top_p) * total * kMargin;
   const auto temperature = static_cast<double>(row_.temperature);
-  for (double reach = kReachFirst; reach <= kReachLast; reach *= 2.0) {
+  for (const double reach : kReaches) {
     const uint32_t count = gather(reach * temperature, top);
     if (mass_of(count, top) >= wanted) return count;
   }
