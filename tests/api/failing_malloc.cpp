@@ -93,8 +93,8 @@ void free(void* block) {
 
 #else
 
-// Sanitizers own malloc; operator new is shared with the library there and fails instead. All forms
-// but the over-aligned ones, so that each block is freed by its own kind.
+// Sanitizers own malloc; operator new is shared with the library there and fails instead. All
+// forms, so that each block is freed by its own kind.
 static void* take(size_t bytes) {
   return dsv3_test::fails_now() ? nullptr : std::malloc(bytes == 0 ? 1 : bytes);
 }
@@ -107,10 +107,24 @@ void* operator new(size_t bytes) {
 void* operator new[](size_t bytes) { return operator new(bytes); }
 void* operator new(size_t bytes, const std::nothrow_t&) noexcept { return take(bytes); }
 void* operator new[](size_t bytes, const std::nothrow_t&) noexcept { return take(bytes); }
+void* operator new(size_t bytes, std::align_val_t alignment) {
+  if (dsv3_test::fails_now()) throw std::bad_alloc();
+  const auto unit = static_cast<size_t>(alignment);
+  void* const block = std::aligned_alloc(unit, (bytes + unit - 1) / unit * unit);
+  if (block == nullptr) throw std::bad_alloc();
+  return block;
+}
+void* operator new[](size_t bytes, std::align_val_t alignment) {
+  return operator new(bytes, alignment);
+}
 void operator delete(void* block) noexcept { std::free(block); }
 void operator delete[](void* block) noexcept { std::free(block); }
 void operator delete(void* block, size_t) noexcept { std::free(block); }
 void operator delete[](void* block, size_t) noexcept { std::free(block); }
+void operator delete(void* block, std::align_val_t) noexcept { std::free(block); }
+void operator delete[](void* block, std::align_val_t) noexcept { std::free(block); }
+void operator delete(void* block, size_t, std::align_val_t) noexcept { std::free(block); }
+void operator delete[](void* block, size_t, std::align_val_t) noexcept { std::free(block); }
 void operator delete(void* block, const std::nothrow_t&) noexcept { std::free(block); }
 void operator delete[](void* block, const std::nothrow_t&) noexcept { std::free(block); }
 
