@@ -14,7 +14,8 @@ namespace {
 constexpr uint64_t kPieceBytesMax = 2u << 20;  // a large page: what one fault maps at best
 constexpr uint64_t kPieceBytesMin = 64u << 10;
 constexpr uint64_t kSteps = 64;  // at least, where there are as many pieces: progress shows them
-constexpr uint64_t kRoundsUs = 1000;  // well below a frame; a wake-up costs some 50
+constexpr uint64_t kRoundBytesMax = 8u << 20;  // what a cold disk may take before time is looked at
+constexpr uint64_t kRoundsUs = 1000;           // well below a frame; a wake-up costs some 50
 
 }  // namespace
 
@@ -49,10 +50,12 @@ bool WeightTouch::step(ThreadPool& pool, Clock& clock) {
   pieces_.resize(pool.workers());
   do {
     uint32_t count = 0;
-    while (count < pieces_.size() && (count == 0 || bytes_done_ - begin_bytes < step_bytes_) &&
-           next(&pieces_[count])) {
-      ++count;
-    }
+    const uint64_t round_begin = bytes_done_;
+    const auto has_room = [&] {
+      return count == 0 || (bytes_done_ - begin_bytes < step_bytes_ &&
+                            bytes_done_ - round_begin < kRoundBytesMax);
+    };
+    while (count < pieces_.size() && has_room() && next(&pieces_[count])) ++count;
     if (count == 0) return true;
     pool.run(count, [this](uint32_t task, uint32_t) {
       platform_touch_mapped(pieces_[task].data, pieces_[task].bytes);

@@ -313,7 +313,7 @@ alignas(64) constexpr uint16_t kHighPairs[32] = {16, 48, 17, 49, 18, 50, 19, 51,
                                                  53, 22, 54, 23, 55, 24, 56, 25, 57, 26, 58,
                                                  27, 59, 28, 60, 29, 61, 30, 62, 31, 63};
 
-inline void fetch(const uint16_t* p, uint64_t ahead) {
+inline void fetch(const uint16_t* p, int64_t ahead) {
   _mm_prefetch(reinterpret_cast<const char*>(p) + ahead, _MM_HINT_T1);
 }
 
@@ -365,7 +365,7 @@ inline void value_tile(const AttendValues& args, uint32_t lane, uint32_t col, __
   const uint16_t* row = args.rows.data + col;
   const uint64_t stride = args.rows.stride;
   const uint32_t pairs = args.rows.count / 2;
-  const uint64_t ahead = lane == 0 ? args.prefetch_bytes : 0;  // once for all lanes
+  const int64_t ahead = lane == 0 ? args.prefetch_bytes : 0;  // once for all lanes
   for (uint32_t i = 0; i < pairs; ++i) {
     __m512bh value[2 * C];
     DSV3_UNROLL

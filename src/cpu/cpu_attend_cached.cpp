@@ -86,15 +86,16 @@ void absorb_bf16(const Round& round, uint32_t first, uint32_t lanes, const Panel
   const auto* rows = static_cast<const uint16_t*>(weight.data) + first * weight.stride;
   for (uint32_t k = 0; k < nope; k += kWeightRows) {
     const uint32_t count = std::min(kWeightRows, nope - k);
-    round.kernels.values({.rows = {rows + k * weight.stride, weight.stride, count, weight.cols},
-                          .p = panel.scratch.nopes + k,
-                          .pair_bytes = 2 * sizeof(uint16_t),
-                          .lane_bytes = uint64_t{nope} * sizeof(uint16_t),
-                          .lanes = lanes,
-                          .is_fresh = k == 0,
-                          .acc = panel.scratch.absorbed,
-                          .acc_stride = weight.cols,
-                          .prefetch_bytes = kWeightRows * weight.stride * sizeof(uint16_t)});
+    round.kernels.values(
+        {.rows = {rows + k * weight.stride, weight.stride, count, weight.cols},
+         .p = panel.scratch.nopes + k,
+         .pair_bytes = 2 * sizeof(uint16_t),
+         .lane_bytes = uint64_t{nope} * sizeof(uint16_t),
+         .lanes = lanes,
+         .is_fresh = k == 0,
+         .acc = panel.scratch.absorbed,
+         .acc_stride = weight.cols,
+         .prefetch_bytes = static_cast<int64_t>(kWeightRows * weight.stride * sizeof(uint16_t))});
   }
 }
 
@@ -142,12 +143,12 @@ void pack_group(const Round& round, uint32_t i, uint32_t group, const Panel& pan
   round.kernels.pack(rows, round.width(), panel.scratch.lanes);
 }
 
-// How far behind a page's latents the next ones stand, as a number that wraps; fetches what the
-// loop over values does not pass. 0: nothing to fetch.
-uint64_t fetch_next(const Round& round, const LatentRows& latents, int32_t page, int32_t next) {
+// How far behind a page's latents the next ones stand, in bytes; fetches what the loop over values
+// does not pass. 0: nothing to fetch.
+int64_t fetch_next(const Round& round, const LatentRows& latents, int32_t page, int32_t next) {
   if (page == next || round.args.pages.dtype == DType::kF8E4M3) return 0;
-  const auto pages = static_cast<uint64_t>(static_cast<int64_t>(next) - page);
-  const uint64_t ahead = pages * round.args.pages.page_stride * sizeof(uint16_t);
+  const auto page_bytes = static_cast<int64_t>(round.args.pages.page_stride * sizeof(uint16_t));
+  const int64_t ahead = (int64_t{next} - page) * page_bytes;
   for (uint32_t k = 0; k < kPageTokens; ++k) {
     for (uint32_t c = round.shape().latent_rank; c < round.width(); c += 32) {
       __builtin_prefetch(latents.at(k, c) + ahead, 0, 2);
@@ -183,7 +184,7 @@ void attend_part(const Round& round, uint32_t i, const Part& part, uint64_t slot
     const int32_t page = span.pages[begin / kPageTokens];
     const uint32_t next = begin + kPageTokens < part.end ? begin + kPageTokens : part.next;
     const LatentRows latents = latent_rows(panel, round.args.pages, round.shape(), page, keys);
-    const uint64_t ahead =
+    const int64_t ahead =
         fetch_next(round, latents, page, next < part.keys ? span.pages[next / kPageTokens] : page);
     AttendRows rows{reinterpret_cast<const uint16_t*>(latents.data), latents.stride, keys,
                     round.width()};

@@ -71,7 +71,7 @@ struct AttendValues {
   bool is_fresh = false;          // start with 0
   float* acc = nullptr;           // [lanes, rows.width]
   uint64_t acc_stride = 0;
-  uint64_t prefetch_bytes = 0;  // fetches what stands so far behind each row; 0: nothing
+  int64_t prefetch_bytes = 0;  // fetches what stands so far behind each row; 0: nothing
 };
 
 struct AttendKernels {

@@ -187,8 +187,7 @@ struct LoadF8 {
     const __m128i rest = _mm_slli_epi16(_mm_and_si128(wide, _mm_set1_epi16(0x7f)), 7);
     // The one code without a counterpart is the NaN.
     const __m128i nan = _mm_cmpeq_epi16(rest, _mm_set1_epi16(0x3f80));
-    const __m128i bits =
-        _mm_or_si128(_mm_or_si128(sign, rest), _mm_and_si128(nan, _mm_set1_epi16(0x7e00)));
+    const __m128i bits = _mm_or_si128(sign, _mm_blendv_epi8(rest, _mm_set1_epi16(0x7e00), nan));
     return _mm256_mul_ps(_mm256_cvtph_ps(bits), _mm256_set1_ps(256.0f));
   }
   static __m256 load(const T* p) {

@@ -320,8 +320,6 @@ uint32_t RowSampler::draw_index(uint32_t kept, float top) {
   return last;
 }
 
-// Log-probabilities under the raw logits: before penalties, bias, masks and temperature. `top`: the
-// largest of them.
 // Some token whose raw logit is `top`, their largest; `guess` if it is one.
 uint32_t RowSampler::token_of(float top, int32_t guess) const {
   if (guess >= 0 && raw_[guess] == top) return static_cast<uint32_t>(guess);
@@ -335,6 +333,8 @@ uint32_t RowSampler::token_of(float top, int32_t guess) const {
   return 0;
 }
 
+// Log-probabilities under the raw logits: before penalties, bias, masks and temperature. `top`: the
+// largest of them.
 void RowSampler::report(float top, SampleResult& result) const {
   if (top == -kInfinity) return;
   // The largest logit's own 1 is left out of the FP32 sums: beside it small ones would be lost.
