@@ -20,7 +20,7 @@ if(DSV3_BUILD_TESTS)
   add_test(NAME bench_text COMMAND dsv3_bench text ${PROJECT_SOURCE_DIR}/samples/models/shakespeare
     --text ${PROJECT_SOURCE_DIR}/README.md --small)
   add_test(NAME bench_model_ops COMMAND dsv3_bench model ${PROJECT_SOURCE_DIR}/samples/models/shakespeare --small
-    --ops --plot ${dsv3_results}/bench_ops.svg --json ${dsv3_results}/bench_model.json)
+    --ops --plot ${PROJECT_BINARY_DIR}/bench_model_ops.svg --json ${PROJECT_BINARY_DIR}/bench_model_ops.json)
   add_test(NAME bench_versus COMMAND dsv3_bench model ${PROJECT_SOURCE_DIR}/samples/models/shakespeare --small
     --versus $<TARGET_FILE:dsv3>,threads=1)
   # The same tokens, whatever the threads: STRICT.

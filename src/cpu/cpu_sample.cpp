@@ -291,7 +291,7 @@ uint32_t RowSampler::draw_index(uint32_t kept, float top) {
   const float factor = inverse_temperature();
   double total = 0.0;
   for (uint32_t block = 0; block < blocks; ++block) {
-    float* const here = logits_ + block * kSumBlock;
+    float* const here = logits_ + size_t{block} * kSumBlock;
     const uint32_t count = std::min(kept - block * kSumBlock, kSumBlock);
     const float sum = kernels_.exp_finite(here, count, top, factor, here);
     counts_[block] = std::bit_cast<uint32_t>(sum);
