@@ -1,11 +1,11 @@
 #include "command_line.h"
 
 #include <algorithm>
-#include <charconv>
 #include <string_view>
 
 #include "base/error.h"
 #include "dsv3.h"
+#include "values.h"
 
 namespace dsv3::bench {
 namespace {
@@ -43,12 +43,9 @@ class Words {
   }
   uint32_t number(const std::string& option) {
     const std::string text = value(option);
-    uint32_t result = 0;
-    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), result);
-    if (error != std::errc() || end != text.data() + text.size()) {
-      fail(Status::kInvalidArgument, option, " is \"", text, "\", wanted a number");
-    }
-    return result;
+    const std::optional<uint32_t> found = whole_number(text);
+    if (!found) fail(Status::kInvalidArgument, option, " is \"", text, "\", wanted a number");
+    return *found;
   }
 
  private:

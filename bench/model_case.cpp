@@ -1,19 +1,15 @@
 #include "model_case.h"
 
-#include <charconv>
-
 #include "base/error.h"
+#include "values.h"
 
 namespace dsv3::bench {
 namespace {
 
 uint32_t number(std::string_view word, std::string_view value) {
-  uint32_t result = 0;
-  const auto [end, error] = std::from_chars(value.data(), value.data() + value.size(), result);
-  if (error != std::errc() || end != value.data() + value.size()) {
-    fail(Status::kInvalidArgument, "--case: \"", word, "\" has no number");
-  }
-  return result;
+  const std::optional<uint32_t> found = whole_number(value);
+  if (!found) fail(Status::kInvalidArgument, "--case: \"", word, "\" has no number");
+  return *found;
 }
 
 void set(ModelCase& made, std::string_view word) {

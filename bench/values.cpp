@@ -1,10 +1,18 @@
 #include "values.h"
 
 #include <algorithm>
+#include <charconv>
 #include <cstdarg>
 #include <cstdio>
 
 namespace dsv3::bench {
+
+std::optional<uint32_t> whole_number(std::string_view text) {
+  uint32_t result = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), result);
+  if (error != std::errc() || end != text.data() + text.size()) return std::nullopt;
+  return result;
+}
 
 Spread spread(std::vector<double> values) {
   std::sort(values.begin(), values.end());

@@ -1,11 +1,17 @@
-// Small things that every report needs: the spread of a few measurements, and text made of them.
+// Small things that several files need: numbers out of words, the spread of a few measurements,
+// text made of them.
 #pragma once
 
+#include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
 
 namespace dsv3::bench {
+
+// The whole of `text` as a decimal number; none if it is not one.
+std::optional<uint32_t> whole_number(std::string_view text);
 
 struct Spread {
   double median = 0.0;

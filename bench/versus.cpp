@@ -1,6 +1,5 @@
 #include "versus.h"
 
-#include <charconv>
 #include <cstdio>
 #include <memory>
 
@@ -8,17 +7,15 @@
 #include "case_run.h"
 #include "model_facts.h"
 #include "progress.h"
+#include "values.h"
 
 namespace dsv3::bench {
 namespace {
 
 uint32_t number(std::string_view word, std::string_view value) {
-  uint32_t result = 0;
-  const auto [end, error] = std::from_chars(value.data(), value.data() + value.size(), result);
-  if (error != std::errc() || end != value.data() + value.size()) {
-    fail(Status::kInvalidArgument, "--versus: \"", word, "\" has no number");
-  }
-  return result;
+  const std::optional<uint32_t> found = whole_number(value);
+  if (!found) fail(Status::kInvalidArgument, "--versus: \"", word, "\" has no number");
+  return *found;
 }
 
 int32_t choose(std::string_view word, std::string_view value,

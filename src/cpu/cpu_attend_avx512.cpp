@@ -18,27 +18,8 @@
 
 #  include <immintrin.h>
 
-#  if defined(__clang__)
-#    pragma clang attribute push(                                                          \
-        __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx512bf16,fma,f16c"))), \
-        apply_to = function)
-#  else
-// g++ 12 warns about the deliberately undefined registers inside its own intrinsics (GCC bug
-// 105593).
-#    pragma GCC diagnostic push
-#    pragma GCC diagnostic ignored "-Wuninitialized"
-#    pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
-#    pragma GCC push_options
-#    pragma GCC target("avx512f,avx512bw,avx512vl,avx512dq,avx512bf16,fma,f16c")
-#  endif
-
-#  if defined(__clang__)
-#    define DSV3_UNROLL _Pragma("unroll")
-#  else
-#    define DSV3_UNROLL _Pragma("GCC unroll 16")
-#  endif
-// Where a tile's sums would go through memory if the call remained.
-#  define DSV3_INLINE __attribute__((always_inline)) inline
+#  include "cpu/cpu_avx512_begin.h"
+#  include "cpu/cpu_unroll.h"
 
 namespace dsv3 {
 namespace {
@@ -460,12 +441,7 @@ constexpr AttendKernels kTable{.pack = pack,
 }  // namespace
 }  // namespace dsv3
 
-#  if defined(__clang__)
-#    pragma clang attribute pop
-#  else
-#    pragma GCC pop_options
-#    pragma GCC diagnostic pop
-#  endif
+#  include "cpu/cpu_avx512_end.h"
 
 namespace dsv3 {
 const AttendKernels* attend_kernels_avx512() { return &kTable; }

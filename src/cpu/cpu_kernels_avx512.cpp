@@ -6,21 +6,7 @@
 
 #  include <immintrin.h>
 
-#  if defined(__clang__)
-#    pragma clang attribute push(                                                          \
-        __attribute__((                                                                    \
-            target("avx512f,avx512bw,avx512vl,avx512dq,avx512vbmi,avx512bf16,fma,f16c"))), \
-        apply_to = function)
-#  else
-// g++ 12 warns about the deliberately undefined registers inside its own intrinsics (GCC bug
-// 105593).
-#    pragma GCC diagnostic push
-#    pragma GCC diagnostic ignored "-Wuninitialized"
-#    pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
-#    pragma GCC push_options
-#    pragma GCC target("avx512f,avx512bw,avx512vl,avx512dq,avx512vbmi,avx512bf16,fma,f16c")
-#  endif
-
+#  include "cpu/cpu_avx512_begin.h"
 #  include "cpu/cpu_kernels_vector.h"
 #  include "cpu/cpu_rows_vector.h"
 #  include "cpu/cpu_sample_vector.h"
@@ -341,12 +327,7 @@ constexpr CpuKernels kAvx512Table = make_table();
 }  // namespace
 }  // namespace dsv3
 
-#  if defined(__clang__)
-#    pragma clang attribute pop
-#  else
-#    pragma GCC pop_options
-#    pragma GCC diagnostic pop
-#  endif
+#  include "cpu/cpu_avx512_end.h"
 
 namespace dsv3 {
 const CpuKernels* cpu_kernels_avx512() { return &kAvx512Table; }

@@ -25,15 +25,7 @@
 #include <cstdint>
 
 #include "cpu/cpu_kernels.h"
-
-#if defined(__clang__)
-#  define DSV3_UNROLL _Pragma("unroll")
-#else
-#  define DSV3_UNROLL _Pragma("GCC unroll 16")
-#endif
-
-// Where a tile's sums would go through memory if the call remained.
-#define DSV3_INLINE __attribute__((always_inline)) inline
+#include "cpu/cpu_unroll.h"
 
 namespace dsv3 {
 namespace {

@@ -85,9 +85,9 @@ void Panel::prepare(PanelRows& rows, DType dtype, uint32_t cols, RowFormat weigh
     quantise(rows, dtype, cols);
     return;
   }
-  const bool in_place = !exact && kernels.panel_bf16[static_cast<uint32_t>(weight)] != nullptr;
+  const bool in_place = reads_in_place(dtype, weight, exact);
   rows.is_f32 = dtype == DType::kF32 || !in_place;
-  if (dtype == DType::kF32 || in_place) return;
+  if (in_place) return;
   for (uint32_t r = 0; r < rows.count; ++r) {
     float* copy = scratch.x_f32 + uint64_t{r} * cols;
     to_f32(rows.rows[r], dtype, cols, copy);

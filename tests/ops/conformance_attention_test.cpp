@@ -287,6 +287,28 @@ TEST_P(AttentionConformance, AppendQuantisesWhatBf16PagesWouldHold) {
   }
 }
 
+// What the odd shape's rows of q attend, from position `position` on, over 70 latents.
+Matrix attend_odd(Ops& ops, AttentionForm form, const Matrix& q, uint32_t rows, uint32_t position,
+                  const Matrix& latents, const Matrix& kv_b) {
+  const std::vector<int32_t> table = {1, 0};
+  TestCache cache(DType::kBF16, kOdd, 2);
+  for (uint32_t j = 0; j < 70; ++j) cache.store(table, j, latents, j);
+  Matrix out(DType::kBF16, rows, 69);
+  const TestBatch batch({{.row_begin = 0,
+                          .row_count = rows,
+                          .position_begin = position,
+                          .form = form,
+                          .pages = table.data()}});
+  ops.mla_attend({.shape = kOdd,
+                  .batch = batch.view(),
+                  .q = q.rows(),
+                  .kv_b = kv_b.weight(),
+                  .pages = cache.pages(),
+                  .scale = 0.1f,
+                  .out = out.rows()});
+  return out;
+}
+
 TEST_P(AttentionConformance, ANanQueryPoisonsItsRowOnly) {
   Random random(14);
   for (const AttentionForm form : {AttentionForm::kUnabsorbed, AttentionForm::kAbsorbed}) {
@@ -294,22 +316,7 @@ TEST_P(AttentionConformance, ANanQueryPoisonsItsRowOnly) {
     q.set(2, 39 + 5, std::numeric_limits<double>::quiet_NaN());
     const Matrix latents = Matrix::random(random, DType::kBF16, 70, 87);
     const Matrix kv_b = Matrix::random(random, DType::kBF16, 3 * 56, 81);
-    const std::vector<int32_t> table = {1, 0};
-    TestCache cache(DType::kBF16, kOdd, 2);
-    for (uint32_t j = 0; j < 70; ++j) cache.store(table, j, latents, j);
-    Matrix out(DType::kBF16, 4, 69);
-    const TestBatch batch({{.row_begin = 0,
-                            .row_count = 4,
-                            .position_begin = 66,
-                            .form = form,
-                            .pages = table.data()}});
-    ops_.mla_attend({.shape = kOdd,
-                     .batch = batch.view(),
-                     .q = q.rows(),
-                     .kv_b = kv_b.weight(),
-                     .pages = cache.pages(),
-                     .scale = 0.1f,
-                     .out = out.rows()});
+    const Matrix out = attend_odd(ops_, form, q, 4, 66, latents, kv_b);
     for (uint32_t r = 0; r < 4; ++r) {
       for (uint32_t c = 0; c < 69; ++c) {
         EXPECT_EQ(std::isnan(out.get(r, c)), r == 2 && c / 23 == 1) << r << ", " << c;
@@ -325,22 +332,7 @@ TEST_P(AttentionConformance, ANanLatentPoisonsOnlyTheRowsThatSeeIt) {
     Matrix latents = Matrix::random(random, DType::kBF16, 70, 87);
     latents.set(45, 3, std::numeric_limits<double>::quiet_NaN());
     const Matrix kv_b = Matrix::random(random, DType::kBF16, 3 * 56, 81);
-    const std::vector<int32_t> table = {1, 0};
-    TestCache cache(DType::kBF16, kOdd, 2);
-    for (uint32_t j = 0; j < 70; ++j) cache.store(table, j, latents, j);
-    Matrix out(DType::kBF16, 40, 69);
-    const TestBatch batch({{.row_begin = 0,
-                            .row_count = 40,
-                            .position_begin = 30,
-                            .form = form,
-                            .pages = table.data()}});
-    ops_.mla_attend({.shape = kOdd,
-                     .batch = batch.view(),
-                     .q = q.rows(),
-                     .kv_b = kv_b.weight(),
-                     .pages = cache.pages(),
-                     .scale = 0.1f,
-                     .out = out.rows()});
+    const Matrix out = attend_odd(ops_, form, q, 40, 30, latents, kv_b);
     for (uint32_t r = 0; r < 40; ++r) {
       EXPECT_EQ(std::isnan(out.get(r, 68)), 30 + r >= 45) << "row " << r;
     }
