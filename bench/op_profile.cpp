@@ -4,6 +4,7 @@
 #include <map>
 #include <memory>
 
+#include "api/weight_touch.h"
 #include "base/allocator.h"
 #include "base/clock.h"
 #include "base/error.h"
@@ -62,6 +63,10 @@ class Driver {
     while (!loader.step(0)) {
     }
     model_ = loader.take();
+    // As a context does, or the experts of the first passes would be measured with page faults.
+    WeightTouch touch(loader.mapped_ranges(), UINT64_MAX);
+    while (!touch.step(pool_, clock_)) {
+    }
     name_weights(model_->weights, timed_);
     lanes_.resize(asked.batch);
     for (uint32_t i = 0; i < asked.batch; ++i) {

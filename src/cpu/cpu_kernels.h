@@ -43,9 +43,10 @@ struct PanelArgs {
   uint64_t y_stride = 0;
   // Not null: the results go there instead, rounded to BF16. [x_rows] pointers to rows of `outs`
   uint16_t* const* y_rows = nullptr;
-  // Where the weight rows lie that will be multiplied after these: a hint to prefetch them. Null:
-  // unknown.
+  // Where the weight rows lie that will be multiplied after these, and how many: a hint to prefetch
+  // them. Null: unknown.
   const void* next = nullptr;
+  uint32_t next_rows = 0;
   bool is_near = false;  // these rows are in a cache already, only `next` is in memory
 };
 using PanelFn = void (*)(const PanelArgs& args);
@@ -82,6 +83,9 @@ struct CpuKernels {
   // them exactly). F8 formats only.
   PanelFn panel_codes[kRowFormatCount] = {};
   DType code_dtype = DType::kF32;
+  // F8 weights are decoded in registers, each once, for fewer rows of x than this. More rows are
+  // worth decoded weights in memory.
+  uint32_t decoded_rows_min = 4;
 
   // dst[i] = src[i], exactly; F8 without scales. By RowFormat.
   void (*to_f32[kPlainFormatCount])(const void* src, uint32_t count, float* dst) = {};

@@ -50,6 +50,7 @@ inline __m256 widen_bf16(__m128i bits) {
 struct Avx2 {
   using F = __m256;
   static constexpr uint32_t kLanes = 8;
+  static constexpr uint32_t kRegisters = 16;
   static constexpr uint32_t kTileRows = 3;  // 3 x 4 sums + 3 x + 1 weight of 16 registers
   static constexpr uint32_t kTileOuts = 4;
 

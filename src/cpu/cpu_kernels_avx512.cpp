@@ -35,6 +35,7 @@ inline __m512 widen_bf16(__m256i bits) {
 struct Avx512 {
   using F = __m512;
   static constexpr uint32_t kLanes = 16;
+  static constexpr uint32_t kRegisters = 32;
   static constexpr uint32_t kTileRows = 3;  // 3 x 8 sums + 3 x + 1 weight of 32 registers
   static constexpr uint32_t kTileOuts = 8;
 
@@ -87,10 +88,20 @@ struct Avx512 {
     const __m512i order = _mm512_setr_epi32(0, 4, 8, 12, 2, 6, 10, 14, 0, 0, 0, 0, 0, 0, 0, 0);
     return _mm512_castps512_ps256(_mm512_permutexvar_ps(order, sums));
   }
+  // The same of four.
+  DSV3_INLINE static __m128 sums4(const F* x) {
+    const F fours = add_quarters(add_halves(x[0], x[1]), add_halves(x[2], x[3]));
+    const F pairs = add(fours, _mm512_shuffle_ps(fours, fours, 0x4e));
+    const F sums = add(pairs, _mm512_shuffle_ps(pairs, pairs, 0xb1));
+    const __m512i order = _mm512_setr_epi32(0, 4, 8, 12, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0);
+    return _mm512_castps512_ps128(_mm512_permutexvar_ps(order, sums));
+  }
   template <uint32_t N>
   DSV3_INLINE static void store_sums(const F* x, float* y) {
     if constexpr (N == 8) {
       _mm256_storeu_ps(y, sums8(x));
+    } else if constexpr (N == 4) {
+      _mm_storeu_ps(y, sums4(x));
     } else {
       DSV3_UNROLL
       for (uint32_t i = 0; i < N; ++i) y[i] = sum(x[i]);
@@ -101,6 +112,9 @@ struct Avx512 {
     if constexpr (N == 8) {
       const __m512 wide = _mm512_castps256_ps512(sums8(x));
       _mm_storeu_si128(reinterpret_cast<__m128i*>(y), _mm256_castsi256_si128(round_bf16(wide)));
+    } else if constexpr (N == 4) {
+      const __m512 wide = _mm512_castps128_ps512(sums4(x));
+      _mm_storel_epi64(reinterpret_cast<__m128i*>(y), _mm256_castsi256_si128(round_bf16(wide)));
     } else {
       DSV3_UNROLL
       for (uint32_t i = 0; i < N; ++i) {
@@ -309,6 +323,7 @@ constexpr CpuKernels make_table() {
       .panel_codes = {nullptr, nullptr, nullptr, panel_vector<Avx512, DotF8BF16, Scales::kOfBoth>,
                       panel_vector<Avx512, DotBF16, Scales::kOfBoth>},
       .code_dtype = DType::kBF16,
+      .decoded_rows_min = kFewRows<Avx512, Scales::kOfWeight> + 1,
       .to_f32 = {to_f32_vector<Avx512, LoadBF16>, to_f32_vector<Avx512, LoadF16>,
                  to_f32_vector<Avx512, LoadF32>, to_f32_vector<Avx512, LoadF8>},
       .to_bf16 = to_bf16,

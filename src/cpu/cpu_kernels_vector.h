@@ -24,34 +24,17 @@
 
 #include <cstdint>
 
+#include "cpu/cpu_dot_vector.h"
 #include "cpu/cpu_kernels.h"
+#include "cpu/cpu_streams_vector.h"
 #include "cpu/cpu_unroll.h"
 
 namespace dsv3 {
 namespace {
 
-inline constexpr uint32_t kLineBytes = 64;
 inline constexpr uint32_t kGroupOuts = 8;      // weight rows that meet all rows of x together
 inline constexpr uint32_t kAheadBytes = 8192;  // a group smaller than this prefetches two groups on
-inline constexpr uint32_t kAheadInRowBytes = 4096;
-inline constexpr uint32_t kAheadRows = 24;  // rows of x during which a group is prefetched
-
-// What the sum of each 128 columns is multiplied by.
-enum class Scales : uint8_t { kNone, kOfWeight, kOfBoth };
-
-// One register of partial sums per output element; K ascends. R rows of x by O rows of weight.
-template <typename V, uint32_t R, uint32_t O>
-struct Tile {
-  typename V::F sum[R][O];
-
-  DSV3_INLINE void clear() {
-    DSV3_UNROLL
-    for (uint32_t i = 0; i < R; ++i) {
-      DSV3_UNROLL
-      for (uint32_t j = 0; j < O; ++j) sum[i][j] = V::zero();
-    }
-  }
-};
+inline constexpr uint32_t kAheadRows = 24;     // rows of x during which a group is prefetched
 
 // What to read from memory while a tile is computed: the weight rows that are multiplied next. A
 // hint; the addresses may lie outside of the weight.
@@ -59,104 +42,14 @@ struct Ahead {
   const char* at = nullptr;
   uint32_t lines = 0;  // per step of D; 0: none
 
-  void step() {
+  template <typename D, uint32_t O>
+  DSV3_INLINE void step(const typename D::T* const*, uint64_t) {
     for (uint32_t i = 0; i < lines; ++i) {
       __builtin_prefetch(at, 0, 3);
       at += kLineBytes;
     }
   }
 };
-
-// The same for weight rows that are read one after the other: so many bytes ahead of the reading.
-template <typename D>
-struct AheadInRow {
-  const char* at = nullptr;
-
-  void step() {
-    __builtin_prefetch(at, 0, 3);
-    at += D::kStep * sizeof(typename D::T);
-  }
-};
-
-template <typename V, typename D, uint32_t R, uint32_t O, typename A>
-DSV3_INLINE void dot_range(const typename D::T* const* w, const typename D::X* const (&x)[R],
-                           uint32_t begin, uint32_t end, A& ahead, Tile<V, R, O>& tile) {
-  uint32_t k = begin;
-  for (; k + D::kStep <= end; k += D::kStep) {
-    typename D::XF rows[R];
-    DSV3_UNROLL
-    for (uint32_t i = 0; i < R; ++i) rows[i] = D::x(x[i] + k);
-    DSV3_UNROLL
-    for (uint32_t j = 0; j < O; ++j) {
-      const typename D::W weight = D::w(w[j] + k);
-      DSV3_UNROLL
-      for (uint32_t i = 0; i < R; ++i) tile.sum[i][j] = D::mad(tile.sum[i][j], weight, rows[i]);
-    }
-    ahead.step();
-  }
-  if (k == end) return;
-  DSV3_UNROLL
-  for (uint32_t i = 0; i < R; ++i) {
-    const typename D::XF row = D::x_n(x[i] + k, end - k);
-    DSV3_UNROLL
-    for (uint32_t j = 0; j < O; ++j) {
-      tile.sum[i][j] = D::mad(tile.sum[i][j], D::w_n(w[j] + k, end - k), row);
-    }
-  }
-}
-
-// total += part * (x[i] * w[j]), or part * w[j].
-template <typename V, Scales kScales, uint32_t R, uint32_t O>
-DSV3_INLINE void add_scaled(const Tile<V, R, O>& part, const float (&w)[O], const float (&x)[R],
-                            Tile<V, R, O>& total) {
-  DSV3_UNROLL
-  for (uint32_t j = 0; j < O; ++j) {
-    const typename V::F factor = V::set1(w[j]);
-    DSV3_UNROLL
-    for (uint32_t i = 0; i < R; ++i) {
-      if constexpr (kScales == Scales::kOfBoth) {
-        total.sum[i][j] = V::fma(part.sum[i][j], V::set1(x[i] * w[j]), total.sum[i][j]);
-      } else {
-        total.sum[i][j] = V::fma(part.sum[i][j], factor, total.sum[i][j]);
-      }
-    }
-  }
-}
-
-// The first row of x and of the weight that a tile takes.
-struct Corner {
-  uint32_t r = 0;
-  uint32_t o = 0;
-};
-
-// The dot products over all columns, each block of 128 multiplied by its scale or scales.
-template <typename V, typename D, Scales kScales, uint32_t R, uint32_t O, typename A>
-DSV3_INLINE void dot_blocks(const PanelArgs& args, const Corner& at, const typename D::T* const* w,
-                            const typename D::X* const (&x)[R], A& ahead, Tile<V, R, O>& total) {
-  const WeightRows& weight = args.weight;
-  const float* scales[O];
-  DSV3_UNROLL
-  for (uint32_t j = 0; j < O; ++j) {
-    scales[j] = weight.scales + (weight.first_row + at.o + j) / kBlock * weight.scale_stride;
-  }
-  for (uint32_t begin = 0, block = 0; begin < weight.cols; begin += kBlock, ++block) {
-    const uint32_t end = weight.cols - begin < kBlock ? weight.cols : begin + kBlock;
-    Tile<V, R, O> part;  // NOLINT(cppcoreguidelines-pro-type-member-init): cleared next
-    part.clear();
-    dot_range<V, D, R, O>(w, x, begin, end, ahead, part);
-    float w_factors[O];
-    float x_factors[R] = {};
-    DSV3_UNROLL
-    for (uint32_t j = 0; j < O; ++j) w_factors[j] = scales[j][block];
-    if constexpr (kScales == Scales::kOfBoth) {
-      DSV3_UNROLL
-      for (uint32_t i = 0; i < R; ++i) {
-        x_factors[i] = args.x_scales[(at.r + i) * args.x_scale_stride + block];
-      }
-    }
-    add_scaled<V, kScales, R, O>(part, w_factors, x_factors, total);
-  }
-}
 
 // Outputs (r + i, o + j): one sum for each lane, added by the same tree whatever the tile's shape.
 template <typename V, uint32_t R, uint32_t O>
@@ -195,44 +88,9 @@ inline void dot_tile(const PanelArgs& args, uint32_t r, uint32_t o, Ahead& on) {
   on.at = ahead.at;
 }
 
-// kGroupOuts outputs of R rows of x, weight row after weight row: memory sees one ascending stream,
-// which it delivers fastest.
-template <typename V, typename D, Scales kScales, uint32_t R>
-inline void dot_rows(const PanelArgs& args, uint32_t o) {
-  const WeightRows& weight = args.weight;
-  const typename D::T* w = static_cast<const typename D::T*>(weight.data) + o * weight.stride;
-  const typename D::X* x[R];
-  DSV3_UNROLL
-  for (uint32_t i = 0; i < R; ++i) x[i] = static_cast<const typename D::X*>(args.x[i]);
-  const uint64_t row_bytes = weight.stride * sizeof(typename D::T);
-  const char* const end = static_cast<const char*>(weight.data) + weight.rows * row_bytes;
-  Tile<V, R, kGroupOuts> total;  // NOLINT(cppcoreguidelines-pro-type-member-init): filled next
-  DSV3_UNROLL
-  for (uint32_t j = 0; j < kGroupOuts; ++j, w += weight.stride) {
-    AheadInRow<D> ahead{reinterpret_cast<const char*>(w) + kAheadInRowBytes};
-    if (ahead.at >= end && args.next != nullptr) {
-      ahead.at = static_cast<const char*>(args.next) + (ahead.at - end);
-    }
-    Tile<V, R, 1> row;  // NOLINT(cppcoreguidelines-pro-type-member-init): cleared next
-    row.clear();
-    if constexpr (kScales == Scales::kNone) {
-      dot_range<V, D, R, 1>(&w, x, 0, weight.cols, ahead, row);
-    } else {
-      dot_blocks<V, D, kScales, R, 1>(args, {0, o + j}, &w, x, ahead, row);
-    }
-    DSV3_UNROLL
-    for (uint32_t i = 0; i < R; ++i) total.sum[i][j] = row.sum[i][0];
-  }
-  store_tile<V, R, kGroupOuts>(total, args, 0, o);
-}
-
 // kGroupOuts outputs of all rows of x: the group's weight rows stay in the nearest cache.
 template <typename V, typename D, Scales kScales>
 inline void dot_group(const PanelArgs& args, uint32_t o, Ahead ahead) {
-  if (!args.is_near) {
-    if (args.x_rows == 1) return dot_rows<V, D, kScales, 1>(args, o);
-    if (args.x_rows == 2) return dot_rows<V, D, kScales, 2>(args, o);
-  }
   constexpr uint32_t kOuts = V::kTileOuts;
   constexpr uint32_t kRows = V::kTileRows;
   DSV3_UNROLL
@@ -282,6 +140,9 @@ inline Ahead ahead_of(const PanelArgs& args, uint32_t o) {
 template <typename V, typename D, Scales kScales>
 void panel_vector(const PanelArgs& args) {
   uint32_t o = 0;
+  if (!args.is_near && args.x_rows <= kFewRows<V, kScales>) {
+    o = dot_few_rows<V, D, kScales>(args);
+  }
   for (; o + kGroupOuts <= args.weight.rows; o += kGroupOuts) {
     dot_group<V, D, kScales>(args, o, ahead_of<V, D>(args, o));
   }

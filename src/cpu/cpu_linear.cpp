@@ -18,7 +18,7 @@ uint32_t CpuOps::outs_per_unit(uint64_t outs_total, const Weight& weight, uint32
   constexpr uint64_t kOutsMax = 64;           // one block of x from the third cache for so many
   constexpr uint64_t kUnitsPerWorker = 8;     // enough to even out workers of different speed
   const uint64_t row_bytes = uint64_t{weight.cols} * dtype_bits(weight.dtype) / 8;
-  const uint64_t fit = rows < 16 ? kUnitBytes / (row_bytes + 1) : kOutsMax;
+  const uint64_t fit = rows < kManyRows ? kUnitBytes / (row_bytes + 1) : kOutsMax;
   const uint64_t even = outs_total / (uint64_t{pool_.workers()} * kUnitsPerWorker);
   const uint64_t worthwhile = kUnitCost / (uint64_t{weight.cols} * rows + 1);
   const uint64_t outs = std::max(std::min({fit, even, kOutsMax}), worthwhile);
@@ -51,24 +51,22 @@ void CpuOps::multiply(std::span<const LinearArgs> all, bool exact) {
   uint32_t units = 0;
   uint32_t outs = 0;
   for (const LinearArgs& args : all) units += units_of(args, outs);
-  run_units(units, [&](uint32_t unit, uint32_t worker) {
-    size_t i = 0;
-    uint32_t own_outs = 0;
-    for (uint32_t of = units_of(all[0], own_outs); unit >= of; of = units_of(all[i], own_outs)) {
-      unit -= of;
-      ++i;
-    }
-    const LinearArgs& args = all[i];
-    const uint32_t first = unit * own_outs;
-    const uint32_t count = std::min(own_outs, args.weight.rows - first);
-    const void* next = nullptr;
-    if (first + count < args.weight.rows) {
-      next = weight_row_at(args.weight, first + count);
-    } else if (i + 1 < all.size()) {
-      next = all[i + 1].weight.data;
-    }
-    multiply_range(args.x, args.weight, args.y, exact, {first, count, next}, panel(worker));
-  });
+  run_stretches(
+      units, all[0].x.rows < kManyRows, [&](uint32_t begin, uint32_t end, uint32_t worker) {
+        uint32_t base = 0;  // the linear's first unit
+        for (size_t i = 0; i < all.size() && base < end; ++i) {
+          const LinearArgs& args = all[i];
+          uint32_t each = 0;
+          const uint32_t of = units_of(args, each);
+          const uint32_t from = std::max(begin, base) - base;
+          const uint32_t to = std::min(end, base + of) - base;
+          base += of;
+          if (from >= to) continue;
+          const Weight* after = i + 1 < all.size() ? &all[i + 1].weight : nullptr;
+          multiply_range(args.x, args.weight, args.y, exact,
+                         out_range(args.weight, from * each, to * each, after), panel(worker));
+        }
+      });
 }
 
 void CpuOps::do_linear(const LinearArgs& args) { multiply({&args, 1}, false); }

@@ -52,21 +52,25 @@ void GateUp::compute_bf16(const OutRange& range) const {
   uint16_t up[kPanelRows * kOutBlock];
   uint16_t* gate_rows[kPanelRows];
   uint16_t* up_rows[kPanelRows];
+  // One long stretch of either weight where the rows are few.
+  const uint32_t block = kPanelRows / source.count * kOutBlock;
   for (uint32_t i = 0; i < source.count; ++i) {
-    gate_rows[i] = gate + size_t{i} * kOutBlock;
-    up_rows[i] = up + size_t{i} * kOutBlock;
+    gate_rows[i] = gate + size_t{i} * block;
+    up_rows[i] = up + size_t{i} * block;
   }
   PanelRows rows;
   prepare(weights.gate, rows);
   const uint32_t end = range.first + range.count;
-  for (uint32_t o = range.first; o < end; o += kOutBlock) {
-    const uint32_t count = std::min(kOutBlock, end - o);
-    const bool is_last = o + count == end;
+  for (uint32_t o = range.first; o < end; o += block) {
+    const uint32_t count = std::min(block, end - o);
+    OutRange next = {.next = range.next, .next_count = range.next_count};
+    if (o + count < end)
+      next = {.next = weight_row_at(weights.gate, o + count), .next_count = count};
     if (!alike()) prepare(weights.gate, rows);
-    panel.multiply_bf16(weights.gate, {o, count, weight_row_at(weights.up, o)}, rows, gate_rows);
+    panel.multiply_bf16(weights.gate, {o, count, weight_row_at(weights.up, o), count}, rows,
+                        gate_rows);
     if (!alike()) prepare(weights.up, rows);
-    const void* next = is_last ? range.next : weight_row_at(weights.gate, o + count);
-    panel.multiply_bf16(weights.up, {o, count, next}, rows, up_rows);
+    panel.multiply_bf16(weights.up, {o, count, next.next, next.next_count}, rows, up_rows);
     for (uint32_t i = 0; i < rows.count; ++i) {
       panel.kernels.silu_mul_bf16(gate_rows[i], up_rows[i], count,
                                   static_cast<uint16_t*>(out.at(i, o)));
@@ -132,32 +136,35 @@ void CpuOps::run_experts(const ExpertLoop& loop, const Body& body) {
   const uint32_t shared_unit =
       has_shared ? outs_per_unit(total, weight_of(*loop.shared), loop.shared_rows) : 1;
   const uint32_t shared_parts = (shared_outs + shared_unit - 1) / shared_unit;
-  // Where the weights continue after the last output of an expert; `i` is the next active one.
-  const auto next_expert = [&](uint32_t i) -> const void* {
-    return i < active_experts_ ? weight_of(loop.experts[scratch_.expert_active[i]]).data : nullptr;
+  // The weight that is read after the one of active expert `i`.
+  const auto weight_after = [&](uint32_t i) -> const Weight* {
+    return i + 1 < active_experts_ ? &weight_of(loop.experts[scratch_.expert_active[i + 1]])
+                                   : nullptr;
   };
-  const auto range_of = [](const Weight& weight, uint32_t first, uint32_t share,
-                           const void* after) -> OutRange {
-    const uint32_t count = std::min(share, weight.rows - first);
-    return {first, count,
-            first + count < weight.rows ? weight_row_at(weight, first + count) : after};
-  };
-  run_units(shared_parts + active_experts_ * parts, [&](uint32_t unit, uint32_t worker) {
-    if (unit < shared_parts) {
-      const OutRange range =
-          range_of(weight_of(*loop.shared), unit * shared_unit, shared_unit, next_expert(0));
-      body(ExpertUnit{*loop.shared, nullptr, 0, loop.shared_rows, range}, worker);
-      return;
-    }
-    const uint32_t i = (unit - shared_parts) / parts;
-    const uint32_t expert = scratch_.expert_active[i];
-    const ExpertWeights& weights = loop.experts[expert];
-    const OutRange range = range_of(weight_of(weights), (unit - shared_parts) % parts * outs, outs,
-                                    next_expert(i + 1));
-    body(ExpertUnit{weights, scratch_.expert_rows, scratch_.expert_begin[expert],
-                    scratch_.expert_begin[expert + 1], range},
-         worker);
-  });
+  const uint32_t units = shared_parts + active_experts_ * parts;
+  run_stretches(units, loop.rows_each < kManyRows,
+                [&](uint32_t begin, uint32_t end, uint32_t worker) {
+                  if (begin < shared_parts) {
+                    const uint32_t to = std::min(end, shared_parts);
+                    const OutRange range = out_range(weight_of(*loop.shared), begin * shared_unit,
+                                                     to * shared_unit, weight_after(UINT32_MAX));
+                    body(ExpertUnit{*loop.shared, nullptr, 0, loop.shared_rows, range}, worker);
+                    begin = to;
+                  }
+                  while (begin < end) {
+                    const uint32_t i = (begin - shared_parts) / parts;
+                    const uint32_t first = shared_parts + i * parts;  // the expert's first unit
+                    const uint32_t to = std::min(end, first + parts);
+                    const uint32_t expert = scratch_.expert_active[i];
+                    const ExpertWeights& weights = loop.experts[expert];
+                    const OutRange range = out_range(weight_of(weights), (begin - first) * outs,
+                                                     (to - first) * outs, weight_after(i));
+                    body(ExpertUnit{weights, scratch_.expert_rows, scratch_.expert_begin[expert],
+                                    scratch_.expert_begin[expert + 1], range},
+                         worker);
+                    begin = to;
+                  }
+                });
 }
 
 void CpuOps::do_expert_gate_up(const ExpertGateUpArgs& args) {

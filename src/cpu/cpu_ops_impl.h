@@ -78,6 +78,9 @@ class CpuOps final : public Ops {
   // Runs body(unit, worker), each worker over consecutive units as far as possible.
   template <typename Body>
   void run_units(uint32_t units, const Body& body);
+  // Runs body(begin, end, worker) over all units. `in_stretches`: many at a time.
+  template <typename Body>
+  void run_stretches(uint32_t units, bool in_stretches, const Body& body);
 
   // Outputs per unit so that all workers are busy to the end and no unit is too small to be worth
   // handing out. `outs_total` of the whole loop, `rows` of x for each; a multiple of 8.
@@ -112,15 +115,22 @@ class CpuOps final : public Ops {
 };
 
 template <typename Body>
-void CpuOps::run_units(uint32_t units, const Body& body) {
+void CpuOps::run_stretches(uint32_t units, bool in_stretches, const Body& body) {
   const uint32_t workers = pool_.workers();
   if (units == 1 || workers == 1) {
-    for (uint32_t unit = 0; unit < units; ++unit) body(unit, 0u);
+    body(0u, units, 0u);
     return;
   }
   Units all(scratch_.units, workers, units);
   pool_.run(workers, [&](uint32_t task, uint32_t worker) {
-    all.work(task, [&](uint32_t unit) { body(unit, worker); });
+    all.work(task, in_stretches, [&](uint32_t begin, uint32_t end) { body(begin, end, worker); });
+  });
+}
+
+template <typename Body>
+void CpuOps::run_units(uint32_t units, const Body& body) {
+  run_stretches(units, false, [&](uint32_t begin, uint32_t end, uint32_t worker) {
+    for (uint32_t unit = begin; unit < end; ++unit) body(unit, worker);
   });
 }
 

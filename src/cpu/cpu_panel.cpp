@@ -29,8 +29,6 @@ WeightRows rows_of(const Weight& weight, uint32_t first, uint32_t count) {
           .first_row = first};
 }
 
-// Below: rows decoded to BF16 are not worth their stores, the kernel decodes them in registers.
-constexpr uint32_t kDecodedRowsMin = 4;
 // From so many rows on, weight rows that straddle cache lines are copied first (a mapped file
 // aligns them to little): every load would be two, which costs the kernels a third of their speed.
 constexpr uint32_t kAlignedRowsMin = 12;
@@ -41,6 +39,19 @@ constexpr uint32_t kGatherOuts = 16;  // outputs of scattered F32 rows at a time
 const void* weight_row_at(const Weight& weight, uint64_t row) {
   const uint32_t bytes = format_bytes(row_format(weight.dtype));
   return static_cast<const std::byte*>(weight.data) + row * weight.stride * bytes;
+}
+
+// A worker that goes on in its range takes a quarter of what it took before (cpu_units.h).
+OutRange out_range(const Weight& weight, uint32_t first, uint32_t end, const Weight* after) {
+  OutRange range{.first = first, .count = std::min(end, weight.rows) - first};
+  if (end < weight.rows) {
+    range.next = weight_row_at(weight, end);
+    range.next_count = range.count / 4;
+  } else if (after != nullptr) {
+    range.next = after->data;
+    range.next_count = after->rows;
+  }
+  return range;
 }
 
 RowFormat row_format(DType dtype) {
@@ -139,7 +150,7 @@ void Panel::multiply(const WeightRows& weight, const PanelRows& rows, float* y,
 
 // Whether a group of weight rows is better kept in scratch memory, as aligned BF16, for all rows.
 bool Panel::keeps_group(const Weight& weight, uint32_t row_count) const {
-  if (weight.dtype == DType::kF8E4M3) return row_count >= kDecodedRowsMin;
+  if (weight.dtype == DType::kF8E4M3) return row_count >= kernels.decoded_rows_min;
   if (weight.dtype != DType::kBF16 || row_count < kAlignedRowsMin) return false;
   if (kernels.panel_bf16[static_cast<uint32_t>(RowFormat::kBF16)] == nullptr) return false;
   const auto address = reinterpret_cast<uintptr_t>(weight.data);
@@ -169,6 +180,7 @@ void Panel::multiply(const Weight& weight, const OutRange& range, const PanelRow
                      PanelArgs args) const {
   args.weight = rows_of(weight, range.first, range.count);
   args.next = range.next;
+  args.next_rows = range.next_count;
   if (!keeps_group(weight, rows.count)) {
     call(args, rows);
     return;

@@ -54,15 +54,20 @@ struct PanelOutput {
   }
 };
 
-// Some outputs of a weight, and which memory is read after them (null: unknown).
+// Some outputs of a weight, and which weight rows are read after them (null: unknown).
 struct OutRange {
   uint32_t first = 0;
   uint32_t count = 0;
   const void* next = nullptr;
+  uint32_t next_count = 0;
 };
 
 // Address of row `row` of a weight.
 const void* weight_row_at(const Weight& weight, uint64_t row);
+
+// Outputs first .. end of a weight, or to its last one; `after` is read when the weight ends (null:
+// unknown).
+OutRange out_range(const Weight& weight, uint32_t first, uint32_t end, const Weight* after);
 
 // The loops of one worker: kernels of the level, the worker's own memory, the context's profile.
 struct Panel {

@@ -12,6 +12,7 @@ namespace dsv3 {
 
 inline constexpr uint32_t kRowBlock = 32;      // rows of x in one panel that are converted first
 inline constexpr uint32_t kPanelRows = 128;    // rows of x in one panel that are read in place
+inline constexpr uint32_t kManyRows = 16;      // of x: from here on computing takes the time
 inline constexpr uint32_t kOutBlock = 64;      // outputs in one panel
 inline constexpr uint32_t kDecodeRows = 8;     // weight rows decoded or aligned at a time
 inline constexpr uint32_t kLineElements = 32;  // BF16 elements of a cache line

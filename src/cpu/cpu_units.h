@@ -1,5 +1,7 @@
 // Which worker computes which part of a loop over weights? Each has a range of consecutive units of
 // its own, so that it reads one long stretch of memory; who is done takes from the others' ends.
+// Three quarters of what is left at a time: the fewer stretches, the less often memory is waited
+// for at the beginning of one; a worker that is slowed down still leaves something to take.
 #pragma once
 
 #include <algorithm>
@@ -25,29 +27,37 @@ class Units {
     }
   }
 
-  // Calls body(unit) for units of range `own`, ascending, then for what is left of the others.
+  // Calls body(begin, end) for units of range `own`, ascending, then for what is left of the
+  // others. `in_stretches`: many units at a time, fewer and fewer.
   template <typename Body>
-  void work(uint32_t own, const Body& body) {
-    uint32_t unit = 0;
-    while (take(own, true, unit)) body(unit);
+  void work(uint32_t own, bool in_stretches, const Body& body) {
+    uint32_t begin = 0;
+    uint32_t end = 0;
+    while (take(own, true, in_stretches, begin, end)) body(begin, end);
     for (uint32_t i = 1; i < workers_; ++i) {
-      while (take((own + i) % workers_, false, unit)) body(unit);
+      while (take((own + i) % workers_, false, in_stretches, begin, end)) body(begin, end);
     }
   }
 
  private:
   static uint64_t packed(uint32_t begin, uint32_t end) { return uint64_t{end} << 32 | begin; }
 
-  bool take(uint32_t range, bool from_front, uint32_t& unit) {
+  // Takes units begin .. end: the first or the last ones of what is left of a range.
+  bool take(uint32_t range, bool is_own, bool in_stretches, uint32_t& begin, uint32_t& end) {
     const std::atomic_ref<uint64_t> bounds(ranges_[range].bounds);
     uint64_t seen = bounds.load(std::memory_order_relaxed);
     for (;;) {
-      const auto begin = static_cast<uint32_t>(seen);
-      const auto end = static_cast<uint32_t>(seen >> 32);
+      begin = static_cast<uint32_t>(seen);
+      end = static_cast<uint32_t>(seen >> 32);
       if (begin >= end) return false;
-      unit = from_front ? begin : end - 1;
-      const uint64_t left = from_front ? packed(begin + 1, end) : packed(begin, end - 1);
-      if (bounds.compare_exchange_weak(seen, left, std::memory_order_relaxed)) return true;
+      const uint32_t left = end - begin;
+      uint32_t taken = 1;
+      if (in_stretches && left > 1) taken = is_own ? left - left / 4 : left / 2;
+      const uint64_t rest = is_own ? packed(begin + taken, end) : packed(begin, end - taken);
+      if (bounds.compare_exchange_weak(seen, rest, std::memory_order_relaxed)) {
+        (is_own ? end : begin) = is_own ? begin + taken : end - taken;
+        return true;
+      }
     }
   }
 

@@ -9,3 +9,6 @@
 
 // Where a tile's sums would go through memory if the call remained.
 #define DSV3_INLINE __attribute__((always_inline)) inline
+
+// Keeps several pointers from being computed out of each other anew in every step of a loop.
+#define DSV3_KEEP_POINTER(pointer) __asm__("" : "+r"(pointer))

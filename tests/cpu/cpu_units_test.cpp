@@ -4,7 +4,7 @@
 
 #include <gtest/gtest.h>
 
-#include <numeric>
+#include <utility>
 #include <vector>
 
 #include "base/thread_pool.h"
@@ -21,7 +21,9 @@ TEST(UnitsTest, EveryUnitIsTakenOnceByAnyNumberOfWorkers) {
         std::vector<std::atomic<uint32_t>> taken(count);
         Units units(ranges.data(), workers, count);
         pool.run(workers, [&](uint32_t task, uint32_t) {
-          units.work(task, [&](uint32_t unit) { ++taken[unit]; });
+          units.work(task, round % 2 != 0, [&](uint32_t begin, uint32_t end) {
+            for (uint32_t unit = begin; unit < end; ++unit) ++taken[unit];
+          });
         });
         for (uint32_t i = 0; i < count; ++i) {
           ASSERT_EQ(taken[i].load(), 1u) << "unit " << i << " of " << count << ", " << workers;
@@ -31,13 +33,31 @@ TEST(UnitsTest, EveryUnitIsTakenOnceByAnyNumberOfWorkers) {
   }
 }
 
+using Taken = std::vector<std::pair<uint32_t, uint32_t>>;
+
 TEST(UnitsTest, OneThatComesFirstTakesItsOwnInOrderAndTheOthersFromTheirEnds) {
   std::vector<UnitRange> ranges(3);
   Units units(ranges.data(), 3, 9);
-  std::vector<uint32_t> order;
-  units.work(1, [&](uint32_t unit) { order.push_back(unit); });
-  EXPECT_EQ(order, (std::vector<uint32_t>{3, 4, 5, 8, 7, 6, 2, 1, 0}));
-  units.work(0, [&](uint32_t) { FAIL() << "nothing is left"; });
+  Taken taken;
+  const auto take = [&](uint32_t begin, uint32_t end) { taken.emplace_back(begin, end); };
+  units.work(1, false, take);
+  EXPECT_EQ(taken, (Taken{{3, 4}, {4, 5}, {5, 6}, {8, 9}, {7, 8}, {6, 7}, {2, 3}, {1, 2}, {0, 1}}));
+  units.work(0, false, [&](uint32_t, uint32_t) { FAIL() << "nothing is left"; });
+}
+
+TEST(UnitsTest, StretchesAreThreeQuartersOfTheOwnRangeAndHalvesOfOthers) {
+  std::vector<UnitRange> ranges(2);
+  Units units(ranges.data(), 2, 32);
+  Taken taken;
+  units.work(0, true, [&](uint32_t begin, uint32_t end) { taken.emplace_back(begin, end); });
+  EXPECT_EQ(taken, (Taken{{0, 12},
+                          {12, 15},
+                          {15, 16},  //
+                          {24, 32},
+                          {20, 24},
+                          {18, 20},
+                          {17, 18},
+                          {16, 17}}));
 }
 
 }  // namespace
